@@ -375,7 +375,9 @@ typedef struct bl_ops {
     bl_status (*adamw8)(bl_backend *, const bl_adamw8_args *, bl_err *);
     bl_status (*grid)(bl_backend *, const bl_grid_args *, bl_err *);
     bl_status (*grid_grad)(bl_backend *, const bl_grid_grad_args *, bl_err *);
+    bl_status (*step_search)(bl_backend *, const bl_step_search_args *, bl_err *);
     bl_status (*scale_grad)(bl_backend *, const bl_scale_grad_args *, bl_err *);
+    bl_status (*differ)(bl_backend *, const bl_differ_args *, bl_err *);
     bl_status (*act_round)(bl_backend *, const bl_act_round_args *, bl_err *);
     bl_status (*act_round_grad)(bl_backend *, const bl_act_round_grad_args *, bl_err *);
     /* what adapters are made of */

@@ -167,6 +167,14 @@ bl_status bl_check_grid_grad(const bl_grid_grad_args *a, bl_err *e)
 
 static bool list_or_none(const bl_tensor *t, int64_t n) { return !t->buf || list(t, BL_F32, n); }
 
+bl_status bl_check_step_search(const bl_step_search_args *a, bl_err *e)
+{
+    if (a->bits < 2 || a->bits > 8 || a->group < 1 || !bl_is_matrix(&a->w, BL_F32, -1, -1) ||
+        !bl_is_matrix(&a->scale, BL_F32, a->w.dim[0], (a->w.dim[1] + a->group - 1) / a->group))
+        return bl_broken(e, "step_search", "weight, scales, bits and group do not fit");
+    return BL_OK;
+}
+
 bl_status bl_check_scale_grad(const bl_scale_grad_args *a, bl_err *e)
 {
     if (!bl_is_matrix(&a->x, BL_F32, -1, -1) || !bl_is_matrix(&a->dy, BL_F32, a->x.dim[0], a->x.dim[1]) ||
@@ -194,5 +202,13 @@ bl_status bl_check_act_round_grad(const bl_backend *be, const bl_act_round_grad_
     if (!bl_is_matrix(&a->x, be->act, -1, -1) || !bl_is_matrix(&a->dy, be->act, a->x.dim[0], a->x.dim[1]) ||
         !bl_is_matrix(&a->dx, be->act, a->x.dim[0], a->x.dim[1]) || !rounds_as_it_comes(&a->act))
         return bl_broken(e, "act_round_grad", "x, its gradients and how it is rounded do not fit");
+    return BL_OK;
+}
+
+bl_status bl_check_differ(const bl_backend *be, const bl_differ_args *a, bl_err *e)
+{
+    if (!bl_is_matrix(&a->x, be->act, -1, -1) || !bl_is_matrix(&a->y, be->act, a->x.dim[0], a->x.dim[1]) ||
+        !list(&a->sum, BL_F64, 1))
+        return bl_broken(e, "differ", "x and y are not activations of one shape, or the sum has no place");
     return BL_OK;
 }

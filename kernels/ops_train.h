@@ -201,6 +201,16 @@ typedef struct bl_grid_grad_args {
     bl_grid grid;
 } bl_grid_grad_args;
 
+/* Where scales of INSIDE begin: of each group the first of s = i / 100 max|w| / high, i = 1 .. 100, with the least sum
+ * of |w - s clamp(round(w / s), low, high)|^4, in order and in f32; 1 where all are 0. */
+typedef struct bl_step_search_args {
+    bl_tensor w;     /* f32 [out, in]; out: w / s, with `within` kept in low .. high */
+    bl_tensor scale; /* f32 [out, groups], out */
+    int bits;        /* 2..8 */
+    int64_t group;   /* the last may be short */
+    bool within;
+} bl_step_search_args;
+
 /* Of y[i, j] = x[i, j] rows[i] cols[j]: drows[i] += sum of dy x cols[j], dcols[j] += sum of dy x rows[i]; sums in f64.
  */
 typedef struct bl_scale_grad_args {
@@ -208,6 +218,13 @@ typedef struct bl_scale_grad_args {
     bl_tensor rows, cols;   /* f32 [m], [n]; none: 1 */
     bl_tensor drows, dcols; /* f32 [m], [n]; none: not wanted */
 } bl_scale_grad_args;
+
+/* How far x is from y, and the gradient of that: sum = sum of (x - y)^2 in f64, x = scale (x - y) unless scale is 0. */
+typedef struct bl_differ_args {
+    bl_tensor x, y; /* act [rows, n] */
+    bl_tensor sum;  /* f64 [1] */
+    double scale;
+} bl_differ_args;
 
 bl_status bl_check_weight_grad(const bl_backend *be, const bl_weight_grad_args *a, bl_err *e);
 bl_status bl_check_rmsnorm_grad(const bl_backend *be, const bl_rmsnorm_grad_args *a, bl_err *e);
@@ -222,5 +239,7 @@ bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e);
 bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e);
 bl_status bl_check_grid(const bl_grid_args *a, bl_err *e);
 bl_status bl_check_grid_grad(const bl_grid_grad_args *a, bl_err *e);
+bl_status bl_check_step_search(const bl_step_search_args *a, bl_err *e);
 bl_status bl_check_scale_grad(const bl_scale_grad_args *a, bl_err *e);
+bl_status bl_check_differ(const bl_backend *be, const bl_differ_args *a, bl_err *e);
 #endif

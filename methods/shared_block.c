@@ -14,9 +14,7 @@ bl_status bl_block_learner_begin(bl_block_learner *k, bl_err *e)
     BL_TRY(bl_matrix_new(r, r->be->act, k->tokens, m->config.dim, &k->target, e));
     BL_TRY(bl_kv_new(m, k->tokens, 1, true, BL_KV_ACT, &k->kv, e));
     BL_TRY(bl_tape_new(m, k->tokens, &k->tape, e));
-    k->host_x = bl_alloc(r->scratch, (size_t)bl_tensor_bytes(&k->x), 1, e);
-    k->host_y = bl_alloc(r->scratch, (size_t)bl_tensor_bytes(&k->x), 1, e);
-    if (!k->host_x || !k->host_y) st = BL_E_NOMEM;
+    st = r->ops->buffer_new(r->be, 64, &k->sum, e);
 out:
     return st;
 }
@@ -25,25 +23,11 @@ void bl_block_learner_end(bl_block_learner *k)
 {
     bl_matrix_free(k->run, &k->x);
     bl_matrix_free(k->run, &k->target);
+    k->run->ops->buffer_free(k->sum);
     bl_tape_free(k->run->model, &k->tape);
     bl_kv_free(k->kv);
     k->kv = NULL;
-}
-
-/* x becomes scale times its difference to y, rows of f32 or bf16; *sum += of the squares. */
-static void differ(bl_dtype act, int64_t n, float scale, void *x, const void *y, double *sum)
-{
-    for (int64_t i = 0; i < n; i++) {
-        float d;
-        if (act == BL_F32) {
-            d = ((const float *)x)[i] - ((const float *)y)[i];
-            ((float *)x)[i] = scale * d;
-        } else {
-            d = bl_bf16_to_f32(((const uint16_t *)x)[i]) - bl_bf16_to_f32(((const uint16_t *)y)[i]);
-            ((uint16_t *)x)[i] = bl_f32_to_bf16(scale * d);
-        }
-        *sum += (double)d * d;
-    }
+    k->sum = NULL;
 }
 
 bl_status bl_block_learner_window(bl_block_learner *k, int64_t window, double scale, double *sum, bl_err *e)
@@ -52,6 +36,8 @@ bl_status bl_block_learner_window(bl_block_learner *k, int64_t window, double sc
     const bl_method_run *r = k->run;
     bl_model *m = r->model;
     const int32_t start[] = {0, (int32_t)k->tokens}, past[] = {0};
+    const bl_tensor all = bl_tensor_1d(k->sum, 0, BL_F64, 1);
+    double squares;
     int32_t slot;
     if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
     BL_TRY(bl_calib_window(r->calib, window, k->x, k->target, e));
@@ -59,12 +45,10 @@ bl_status bl_block_learner_window(bl_block_learner *k, int64_t window, double sc
     BL_TRY(bl_kv_slot(k->kv, k->tokens, -1, 0, &slot, e));
     const bl_batch b = {.n_seq = 1, .start = start, .past = past, .slot = &slot};
     BL_TRY(bl_block_forward(m, k->block, &b, k->kv, k->x, k->hooks, scale != 0 ? &k->tape : NULL, e));
-    BL_TRY(r->ops->download(r->be, &k->x, k->host_x, e));
-    BL_TRY(r->ops->download(r->be, &k->target, k->host_y, e));
-    differ(r->be->act, k->tokens * m->config.dim, (float)scale, k->host_x, k->host_y, sum);
-    if (scale == 0) goto out;
-    BL_TRY(r->ops->upload(r->be, &k->x, k->host_x, e));
-    BL_TRY(bl_block_backward(m, k->block, &b, k->kv, &k->tape, k->x, false, k->grads, e));
+    BL_TRY(r->ops->differ(r->be, &(bl_differ_args){.x = k->x, .y = k->target, .sum = all, .scale = scale}, e));
+    if (scale != 0) BL_TRY(bl_block_backward(m, k->block, &b, k->kv, &k->tape, k->x, false, k->grads, e));
+    BL_TRY(r->ops->download(r->be, &all, &squares, e));
+    *sum += squares;
 out:
     return st;
 }

@@ -25,7 +25,7 @@ typedef struct bl_block_learner {
     bl_tensor x, target; /* act [tokens, dim] */
     bl_kv *kv;
     bl_tape tape;
-    void *host_x, *host_y; /* in the run's scratch */
+    bl_buffer *sum; /* of the squares of a window's differences */
 } bl_block_learner;
 
 bl_status bl_block_learner_begin(bl_block_learner *k, bl_err *e);
@@ -40,7 +40,8 @@ bl_status bl_block_lost(const bl_method_run *r, bl_linear *lin, bl_layer_stat *s
 int64_t bl_block_windows(const bl_method_run *r); /* of the calibration text */
 double bl_block_work(const bl_method_run *r, const bl_linear *lin, int64_t windows);
 #define BL_BLOCK_OPS                                                                                                   \
-    BL_OP(weight_grad), BL_OP(attention_grad), BL_OP(rmsnorm_grad), BL_OP(swiglu_grad), BL_OP(each), BL_OP(sq_error)
+    BL_OP(weight_grad), BL_OP(attention_grad), BL_OP(rmsnorm_grad), BL_OP(swiglu_grad), BL_OP(each), BL_OP(sq_error),  \
+        BL_OP(differ)
 /* A draw of `n` of the windows 0 .. windows - 1 without putting back: order[0 .. n), order a permutation of all. */
 void bl_block_draw(bl_rng *random, int64_t *order, int64_t windows, int64_t n);
 #endif

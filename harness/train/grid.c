@@ -227,7 +227,6 @@ typedef struct start { /* rows of a weight on the host */
     int64_t out, in, groups;
     bl_grid g;
     float *scale, *offset, open;
-    bl_phi phi;
     bool span;
 } start;
 
@@ -262,27 +261,6 @@ static void spanning(const float *w, int64_t n, float high, float *scale, float 
     *offset = s > 0 ? lo + (high + 1) * s : 0;
 }
 
-/* The first of s = i / 100 max|w| / high with the least sum of |w - s clamp(round(w / s))|^4. */
-static float of_least_fourth_power(const float *w, int64_t n, float high)
-{
-    float most = 0, best = 1, least = INFINITY;
-    for (int64_t i = 0; i < n; i++) most = fmaxf(most, fabsf(w[i]));
-    for (int k = 1; k <= 100 && most > 0; k++) {
-        const float s = most * ((float)k / 100) / high;
-        const bl_grid_group g = {s, 0, -high - 1, high};
-        float sum = 0;
-        for (int64_t i = 0; i < n; i++) {
-            const float d = bl_grid_within(bl_grid_round(w[i] / s), &g) * s - w[i], dd = d * d;
-            sum += dd * dd;
-        }
-        if (sum < least) {
-            least = sum;
-            best = s;
-        }
-    }
-    return best;
-}
-
 static void start_row(void *ctx, int64_t r)
 {
     const start *s = ctx;
@@ -298,21 +276,7 @@ static void start_row(void *ctx, int64_t r)
         else if (s->g.kind == BL_GRID_STEP) *scale = step_of(w, n, high);
         else if (s->g.kind == BL_GRID_OFFSET && s->span) spanning(w, n, high, scale, offset);
         else if (s->g.kind == BL_GRID_OFFSET) *scale = covering(w, n, high);
-        else if (s->g.kind == BL_GRID_INSIDE) *scale = of_least_fourth_power(w, n, high);
         else bl_fit_zero(w, n, (1 << s->g.bits) - 1, scale, offset);
-    }
-}
-
-/* w / s of a row in the steps of its groups, in place; for fixed point kept within the codes. */
-static void divide_row(void *ctx, int64_t r)
-{
-    const start *s = ctx;
-    float *w = (float *)s->w + r * s->in;
-    const float high = (float)((1 << (s->g.bits - 1)) - 1);
-    const bl_grid_group codes = {1, 0, -high - 1, high};
-    for (int64_t i = 0; i < s->in; i++) {
-        w[i] /= s->scale[r * s->groups + i / s->g.group];
-        if (s->phi == BL_PHI_FIXED8) w[i] = bl_grid_within(w[i], &codes);
     }
 }
 
@@ -378,31 +342,44 @@ out:
     return st;
 }
 
+/* Scales and offsets of all rows of a dense weight of the backend. */
+static bl_status start_on_host(bl_backend *be, start *s, bl_tensor dense, bl_tensor scale, bl_tensor offset, bl_err *e)
+{
+    const size_t n = (size_t)(s->out * s->in), groups = (size_t)(s->out * s->groups);
+    bl_status st = BL_OK;
+    float *host = bl_new(n, sizeof *host, e);
+    s->scale = bl_new(groups, sizeof *s->scale, e);
+    s->offset = bl_new(groups, sizeof *s->offset, e);
+    s->w = host;
+    if (!host || !s->scale || !s->offset) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(be->ops->download(be, &dense, host, e));
+    BL_TRY(be->ops->each(be, &(bl_each_args){.n = s->out, .piece = start_row, .ctx = s}, e));
+    BL_TRY(be->ops->upload(be, &scale, s->scale, e));
+    BL_TRY(be->ops->upload(be, &offset, s->offset, e));
+    BL_TRY(be->ops->sync(be, e)); /* before they go */
+out:
+    bl_free(host);
+    bl_free(s->scale);
+    bl_free(s->offset);
+    return st;
+}
+
 static bl_status learn(bl_trainable *t, bl_effective *w, const bl_grid_learned *o, bl_err *e)
 {
     bl_backend *be = t->m->be;
     bl_linear *l = w->linear;
     bl_status st = BL_OK;
     bl_tensor dense = {0}, scale = {0}, offset = {0};
-    start s = {.out = l->out,
-               .in = l->in,
-               .g = o->grid,
-               .phi = o->phi,
-               .open = o->open != 0 ? (float)o->open : 4,
-               .span = o->span};
-    float *host = NULL;
+    start s = {.out = l->out, .in = l->in, .g = o->grid, .open = o->open != 0 ? (float)o->open : 4, .span = o->span};
 
     if (s.g.group < 1) s.g.group = l->in;
     s.groups = (l->in + s.g.group - 1) / s.g.group;
     if (l->n_transforms || l->act.bits || l->n_adapters || l->n_after)
         return bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; its weight cannot be trained", l->name,
                        l->n_adapters ? "an adapter" : "transformed or quantized inputs or outputs");
-    if (!(host = bl_new((size_t)(l->out * l->in), sizeof *host, e)) ||
-        !(s.scale = bl_new((size_t)(l->out * s.groups), sizeof *s.scale, e)) ||
-        !(s.offset = bl_new((size_t)(l->out * s.groups), sizeof *s.offset, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
     w->frozen = o->grid.kind == BL_GRID_CLIP || (o->grid.kind == BL_GRID_PLANES && o->frozen);
     if (has_factors(&s.g)) BL_TRY(bl_linear_dense(be, l, &dense, e));
     else {
@@ -411,19 +388,16 @@ static bl_status learn(bl_trainable *t, bl_effective *w, const bl_grid_learned *
         if (!w->frozen) BL_TRY(bl_trained_add(t, l->name, "weight", value, &w->param[w->n_params++], e));
         dense = value;
     }
-    BL_TRY(be->ops->download(be, &dense, host, e));
-    s.w = host;
-    BL_TRY(be->ops->each(be, &(bl_each_args){.n = l->out, .piece = start_row, .ctx = &s}, e));
     BL_TRY(new_matrix(be, l->out, s.groups, &scale, e));
     BL_TRY(new_matrix(be, l->out, s.groups, &offset, e));
-    BL_TRY(be->ops->upload(be, &scale, s.scale, e));
-    BL_TRY(be->ops->upload(be, &offset, s.offset, e));
     if (s.g.kind == BL_GRID_INSIDE) {
-        BL_TRY(be->ops->each(be, &(bl_each_args){.n = l->out, .piece = divide_row, .ctx = &s}, e));
-        BL_TRY(be->ops->upload(be, &dense, host, e));
-    }
-    BL_TRY(be->ops->sync(be, e)); /* before they go */
-    if (s.g.kind == BL_GRID_INSIDE) BL_TRY(keep_steps(t, l, dense, &s.g, o->phi, e));
+        BL_TRY(be->ops->step_search(
+            be,
+            &(bl_step_search_args){
+                .w = dense, .scale = scale, .bits = s.g.bits, .group = s.g.group, .within = o->phi == BL_PHI_FIXED8},
+            e));
+        BL_TRY(keep_steps(t, l, dense, &s.g, o->phi, e));
+    } else BL_TRY(start_on_host(be, &s, dense, scale, offset, e));
     if (has_factors(&s.g)) BL_TRY(add_factors(t, w, o, e));
     if (bl_grid_has_scale(s.g.kind)) BL_TRY(add(t, w, "scale", &scale, o->rate > 0 ? o->rate : 1, e));
     if (bl_grid_has_offset(s.g.kind)) BL_TRY(add(t, w, "offset", &offset, o->rate > 0 ? o->rate : 1, e));
@@ -433,9 +407,6 @@ out:
     if (has_factors(&s.g)) be->ops->buffer_free(dense.buf);
     be->ops->buffer_free(scale.buf);
     be->ops->buffer_free(offset.buf);
-    bl_free(host);
-    bl_free(s.scale);
-    bl_free(s.offset);
     return st;
 }
 

@@ -126,3 +126,59 @@ bl_status bl_cpu_grid_grad(bl_backend *be, const bl_grid_grad_args *a, bl_err *e
     }
     return BL_OK;
 }
+
+/* ---- where scales begin ---- */
+enum { TRIES = 100, TOGETHER = 20 };
+
+/* Scales `first` .. first + TOGETHER of a group, each sum in the order of its weights. */
+static void try_scales(const float *w, int64_t n, float most, float high, int first, float sum[TOGETHER])
+{
+    float s[TOGETHER];
+    const bl_grid_group g = {1, 0, -high - 1, high};
+    for (int k = 0; k < TOGETHER; k++) {
+        s[k] = most * ((float)(first + k + 1) / TRIES) / high;
+        sum[k] = 0;
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < TOGETHER; k++) {
+            const float d = bl_grid_within(bl_grid_round(w[i] / s[k]), &g) * s[k] - w[i], dd = d * d;
+            sum[k] += dd * dd;
+        }
+}
+
+static float of_least_fourth_power(const float *w, int64_t n, float high)
+{
+    float most = 0, best = 1, least = INFINITY, sum[TOGETHER];
+    for (int64_t i = 0; i < n; i++) most = fmaxf(most, fabsf(w[i]));
+    for (int first = 0; first < TRIES && most > 0; first += TOGETHER) {
+        try_scales(w, n, most, high, first, sum);
+        for (int k = 0; k < TOGETHER; k++)
+            if (sum[k] < least) {
+                least = sum[k];
+                best = most * ((float)(first + k + 1) / TRIES) / high;
+            }
+    }
+    return best;
+}
+
+bl_status bl_cpu_step_search(bl_backend *be, const bl_step_search_args *a, bl_err *e)
+{
+    bl_status st = bl_check_step_search(a, e);
+    const int64_t in = a->w.dim[1];
+    const float high = (float)((1 << (a->bits - 1)) - 1);
+    const bl_grid_group codes = {1, 0, -high - 1, high};
+    if (st != BL_OK) return st;
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 100 * (double)bl_tensor_count(&a->w)))
+    for (int64_t r = 0; r < a->w.dim[0]; r++) {
+        float *w = bl_cpu_row(&a->w, r), *scale = bl_cpu_row(&a->scale, r);
+        for (int64_t at = 0; at < in; at += a->group) {
+            const int64_t n = BL_MIN(a->group, in - at);
+            const float s = scale[at / a->group] = of_least_fourth_power(w + at, n, high);
+            for (int64_t i = at; i < at + n; i++) {
+                const float v = w[i] / s;
+                w[i] = a->within ? bl_grid_within(v, &codes) : v;
+            }
+        }
+    }
+    return BL_OK;
+}

@@ -36,6 +36,32 @@ bl_status bl_cpu_scale_grad(bl_backend *be, const bl_scale_grad_args *a, bl_err 
     return BL_OK;
 }
 
+bl_status bl_cpu_differ(bl_backend *be, const bl_differ_args *a, bl_err *e)
+{
+    bl_status st = bl_check_differ(be, a, e);
+    const int64_t rows = a->x.dim[0], n = a->x.dim[1];
+    const float scale = (float)a->scale;
+    double *sum, total = 0;
+    if (st != BL_OK) return st;
+    if (!(sum = bl_new((size_t)BL_MAX(rows, 1), sizeof *sum, e))) return BL_E_NOMEM;
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 2 * (double)bl_tensor_count(&a->x)))
+    for (int64_t r = 0; r < rows; r++) {
+        float *x = bl_cpu_row(&a->x, r);
+        const float *y = bl_cpu_row(&a->y, r);
+        double part[8] = {0};
+        for (int64_t i = 0; i < n; i++) {
+            const float d = x[i] - y[i];
+            part[i % 8] += (double)d * d;
+            if (scale != 0) x[i] = scale * d;
+        }
+        sum[r] = bl_tree8d(part);
+    }
+    for (int64_t r = 0; r < rows; r++) total += sum[r];
+    *(double *)bl_cpu_at(&a->sum) = total;
+    bl_free(sum);
+    return BL_OK;
+}
+
 bl_status bl_cpu_act_round(bl_backend *be, const bl_act_round_args *a, bl_err *e)
 {
     bl_status st = bl_check_act_round(be, a, e);

@@ -204,8 +204,10 @@ bl_status bl_cuda_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
 bl_status bl_cuda_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
 bl_status bl_cuda_grid(bl_backend *, const bl_grid_args *, bl_err *);
 bl_status bl_cuda_grid_grad(bl_backend *, const bl_grid_grad_args *, bl_err *);
+bl_status bl_cuda_step_search(bl_backend *, const bl_step_search_args *, bl_err *);
 /* round.c */
 bl_status bl_cuda_scale_grad(bl_backend *, const bl_scale_grad_args *, bl_err *);
+bl_status bl_cuda_differ(bl_backend *, const bl_differ_args *, bl_err *);
 bl_status bl_cuda_act_round(bl_backend *, const bl_act_round_args *, bl_err *);
 bl_status bl_cuda_act_round_grad(bl_backend *, const bl_act_round_grad_args *, bl_err *);
 /* adapter.c */

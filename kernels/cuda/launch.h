@@ -337,7 +337,12 @@ typedef struct bl_cu_scale_back {
 void bl_cu_act_round(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
                      int64_t group, int bits, bool symmetric);
 void bl_cu_act_round_back(bl_stream s, const bl_cu_act_back *a);
+void bl_cu_step_search(bl_stream s, float *w, int64_t ldw, float *scale, int64_t lds, int64_t rows, int64_t in,
+                       int64_t group, int bits, bool within);
 void bl_cu_scale_back_of(bl_stream s, const bl_cu_scale_back *a);
+/* x = scale (x - y) unless scale is 0; sums [rows] of the squares of x - y, sum of those */
+void bl_cu_differ(bl_stream s, uint16_t *x, int64_t ldx, const uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
+                  float scale, double *sums, double *sum);
 
 /* ---- what adapters are made of (adapter.cu); see ops_adapter.h ---- */
 typedef struct bl_cu_dora {

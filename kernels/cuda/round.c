@@ -53,3 +53,17 @@ bl_status bl_cuda_scale_grad(bl_backend *be, const bl_scale_grad_args *a, bl_err
                                                     .n = a->x.dim[1]});
     return bl_cuda_launched(be, "scale_grad", e);
 }
+
+bl_status bl_cuda_differ(bl_backend *be, const bl_differ_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    void *sums;
+    BL_TRY(bl_check_differ(be, a, e));
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, (uint64_t)BL_MAX(a->x.dim[0], 1) * sizeof(double), &sums, e));
+    bl_cu_differ(c->now, bl_cuda_at(&a->x), a->x.stride[0], bl_cuda_at(&a->y), a->y.stride[0], a->x.dim[0], a->x.dim[1],
+                 (float)a->scale, sums, bl_cuda_at(&a->sum));
+    st = bl_cuda_launched(be, "differ", e);
+out:
+    return st;
+}

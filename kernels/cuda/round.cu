@@ -121,3 +121,24 @@ void bl_cu_scale_back_of(bl_stream s, const bl_cu_scale_back *a)
     if (a->drows) scale_back_rows<<<(unsigned)a->m, 256, 0, s>>>(*a);
     if (a->dcols) scale_back_cols<<<(unsigned)((a->n + WARP - 1) / WARP), 8 * WARP, 0, s>>>(*a);
 }
+
+/* A block a row. */
+__global__ void differ_rows(uint16_t *x, int64_t ldx, const uint16_t *y, int64_t ldy, int64_t n, float scale,
+                            double *sums)
+{
+    __shared__ double tmp[33];
+    double sum = 0;
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+        const float d = from_bf16(x[blockIdx.x * ldx + i]) - from_bf16(y[blockIdx.x * ldy + i]);
+        sum += (double)d * (double)d;
+        if (scale != 0) x[blockIdx.x * ldx + i] = to_bf16(scale * d);
+    }
+    sum = block_sum(sum, tmp);
+    if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+void bl_cu_differ(bl_stream s, uint16_t *x, int64_t ldx, const uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
+                  float scale, double *sums, double *sum)
+{
+    if (rows) differ_rows<<<(unsigned)rows, 256, 0, s>>>(x, ldx, y, ldy, n, scale, sums);
+    bl_cu_sum(s, sums, rows, sum);
+}

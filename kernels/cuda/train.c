@@ -122,3 +122,13 @@ bl_status bl_cuda_grid_grad(bl_backend *be, const bl_grid_grad_args *a, bl_err *
                                                .by = (float)a->alpha});
     return bl_cuda_launched(be, "grid_grad", e);
 }
+
+bl_status bl_cuda_step_search(bl_backend *be, const bl_step_search_args *a, bl_err *e)
+{
+    bl_status st = bl_check_step_search(a, e);
+    bl_cuda *c = be->own;
+    if (st != BL_OK) return st;
+    bl_cu_step_search(c->now, bl_cuda_at(&a->w), a->w.stride[0], bl_cuda_at(&a->scale), a->scale.stride[0], a->w.dim[0],
+                      a->w.dim[1], a->group, a->bits, a->within);
+    return bl_cuda_launched(be, "step_search", e);
+}

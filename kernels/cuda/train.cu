@@ -245,3 +245,55 @@ void bl_cu_grid_back(bl_stream s, const bl_cu_grid_args *a)
     default: grid_back<BL_GRID_PLANES><<<n, 256, 0, s>>>(*a); break;
     }
 }
+
+/* A block a group, a thread a scale: every one reads the group a piece at a time, in order, as plain C does. */
+enum { TRIES = 100, TRIERS = 128, TRY_PIECE = 2048 };
+__global__ void __launch_bounds__(TRIERS) step_search(float *w, int64_t ldw, float *scale, int64_t lds, int64_t in,
+                                                      int64_t group, int64_t groups, float high, bool within)
+{
+    __shared__ float piece[TRY_PIECE], tmp[33], sums[TRIERS];
+    __shared__ int best;
+    const int64_t row = blockIdx.x / groups, k = blockIdx.x % groups, i0 = k * group,
+                  n = i0 + group < in ? group : in - i0;
+    float *x = w + row * ldw + i0, most = 0, sum = 0;
+    for (int64_t i = threadIdx.x; i < n; i += TRIERS) most = fmaxf(most, fabsf(x[i]));
+    most = block_max(most, tmp);
+    const float share = (float)(threadIdx.x + 1) / TRIES, s = most * share / high;
+    const bl_grid_group g = {s, 0, -high - 1, high};
+    for (int64_t at = 0; at < n && most > 0; at += TRY_PIECE) {
+        const int m = (int)(n - at < TRY_PIECE ? n - at : TRY_PIECE);
+        __syncthreads();
+        for (int i = threadIdx.x; i < m; i += TRIERS) piece[i] = x[at + i];
+        __syncthreads();
+        for (int i = 0; i < m && threadIdx.x < TRIES; i++) {
+            const float d = bl_grid_within(bl_grid_round(piece[i] / s), &g) * s - piece[i], dd = d * d;
+            sum += dd * dd;
+        }
+    }
+    sums[threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        best = -1;
+        float least = CUDART_INF_F;
+        for (int t = 0; t < TRIES && most > 0; t++)
+            if (sums[t] < least) {
+                least = sums[t];
+                best = t;
+            }
+    }
+    __syncthreads();
+    const float step = best < 0 ? 1 : most * ((float)(best + 1) / TRIES) / high;
+    if (threadIdx.x == 0) scale[row * lds + k] = step;
+    for (int64_t i = threadIdx.x; i < n; i += TRIERS) {
+        const float v = x[i] / step;
+        x[i] = within ? bl_grid_within(v, &g) : v;
+    }
+}
+void bl_cu_step_search(bl_stream s, float *w, int64_t ldw, float *scale, int64_t lds, int64_t rows, int64_t in,
+                       int64_t group, int bits, bool within)
+{
+    const int64_t groups = (in + group - 1) / group;
+    if (rows * groups)
+        step_search<<<(unsigned)(rows * groups), TRIERS, 0, s>>>(w, ldw, scale, lds, in, group, groups,
+                                                                 (float)((1 << (bits - 1)) - 1), within);
+}

@@ -500,6 +500,30 @@ static void activations_round_and_go_back(void **state)
         }
 }
 
+static void differences_and_first_steps_are_those_of_plain_c(void **state)
+{
+    static const int64_t widths[] = {1, 70, 300, 5000}, groups[] = {1, 64, 300, 5000};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t i = 0; i < BL_COUNT(widths); i++) {
+        const int64_t n = widths[i], m = 9;
+        both x = both_random(true, m, n, 1, 1), y = both_random(true, m, n, 2, 1), sum = both_new(BL_F64, true, 1, 1),
+             w = both_random(false, m, n, 3, 1), s = both_new(BL_F32, false, m, (n + groups[i] - 1) / groups[i]);
+        both one = both_flat(sum);
+        for (int back = 0; back < 2; back++) {
+            RUN(differ, (&(bl_differ_args){x.c, y.c, one.c, back}), (&(bl_differ_args){x.g, y.g, one.g, back}));
+            ASSERT_NEAR(one, 1e-12);
+            ASSERT_NEAR(x, BF16_ROUNDED);
+        }
+        RUN(step_search, (&(bl_step_search_args){w.c, s.c, 4, groups[i], i % 2}),
+            (&(bl_step_search_args){w.g, s.g, 4, groups[i], i % 2}));
+        ASSERT_NEAR(s, 0);
+        ASSERT_NEAR(w, 0);
+        both all[] = {x, y, one, w, s};
+        for (size_t j = 0; j < BL_COUNT(all); j++) both_drop(all[j]);
+    }
+}
+
 static void scales_of_rows_and_columns_take_their_gradients(void **state)
 {
     static const struct {
@@ -639,6 +663,7 @@ int main(void)
         cmocka_unit_test(grids_that_look_at_ends_round_and_go_back),
         cmocka_unit_test(activations_round_and_go_back),
         cmocka_unit_test(scales_of_rows_and_columns_take_their_gradients),
+        cmocka_unit_test(differences_and_first_steps_are_those_of_plain_c),
         cmocka_unit_test(what_adapters_are_made_of_is_what_plain_c_makes),
         cmocka_unit_test(adapters_that_read_one_input_go_back),
     };

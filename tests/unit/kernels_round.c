@@ -300,6 +300,58 @@ static void rows_and_columns_have_the_gradients_of_what_they_scale(void **state)
     }
 }
 
+static void differences_are_taken_and_their_squares_summed(void **state)
+{
+    static const float first[6] = {1, 2, 3, -1, 0.5f, 4}, want[6] = {0.5f, 0, -1, 1.5f, 0, -2};
+    static float y[6] = {0, 2, 5, -4, 0.5f, 8};
+    (void)state;
+    EACH(be)
+    for (int back = 0; back < 2; back++) {
+        float x[6];
+        double sum = -1;
+        const bl_tensor to = bl_tensor_1d(&(bl_buffer){.data = &sum}, 0, BL_F64, 1);
+        memcpy(x, first, sizeof x);
+        assert_ok(be->ops->differ(
+            be, &(bl_differ_args){.x = F2(x, 2, 3), .y = F2(y, 2, 3), .sum = to, .scale = back ? 0.5 : 0}, &e));
+        assert_true(sum == 1 + 4 + 9 + 16);
+        assert_memory_equal(x, back ? want : first, sizeof x);
+    }
+}
+
+/* Of 3 bits, codes -4 .. 3: 7 weights of the codes themselves take the scale they were made with; a weight far off the
+ * rest is not cut off, which costs the fourth power. Groups of 7, the last of one. */
+static void scales_begin_where_the_fourth_power_is_least(void **state)
+{
+    static const float made[15] = {-2, -1, -0.5f, 0, 0.5f, 1, 1.5f, 3, 3, 3, 3, 3, 3, 12, 0};
+    (void)state;
+    EACH(be)
+    {
+        float w[15], scale[3];
+        memcpy(w, made, sizeof w);
+        assert_ok(be->ops->step_search(
+            be,
+            &(bl_step_search_args){.w = F2(w, 1, 15), .scale = F2(scale, 1, 3), .bits = 3, .group = 7, .within = true},
+            &e));
+        assert_true(fabsf(scale[0] - 0.5f) < 0.01f && scale[2] == 1 && w[14] == 0);
+        for (int i = 0; i < 7; i++) assert_true(fabsf(w[i] * scale[0] - made[i]) < 0.05f);
+        for (int g = 0; g < 2; g++) { /* no other of the hundred is better */
+            double least = INFINITY, ours = 0;
+            const float *x = made + 7 * g;
+            float most = 0;
+            for (int i = 0; i < 7; i++) most = fmaxf(most, fabsf(x[i]));
+            for (int k = 0; k <= 100; k++) {
+                const double s = k ? most * k / 100 / 3 : (double)scale[g];
+                double sum = 0;
+                for (int i = 0; i < 7; i++) sum += pow(x[i] - s * fmin(fmax(rint(x[i] / s), -4), 3), 4);
+                if (k) least = fmin(least, sum);
+                else ours = sum;
+            }
+            assert_true(ours <= least * (1 + 1e-5) + 1e-12);
+        }
+        assert_true(scale[1] > 2.5f);
+    }
+}
+
 static void what_does_not_fit_is_refused(void **state)
 {
     (void)state;
@@ -311,6 +363,10 @@ static void what_does_not_fit_is_refused(void **state)
                        "scale_grad");
         assert_refused(be->ops->scale_grad(be, &(bl_scale_grad_args){.x = a, .dy = a, .drows = F1(x, 2)}, &e),
                        BL_E_INTERNAL, "scale_grad");
+        assert_refused(be->ops->differ(be, &(bl_differ_args){.x = a, .y = b}, &e), BL_E_INTERNAL, "differ");
+        assert_refused(
+            be->ops->step_search(be, &(bl_step_search_args){.w = a, .scale = F2(x, 3, 1), .bits = 3, .group = 3}, &e),
+            BL_E_INTERNAL, "step_search");
         assert_refused(be->ops->act_round(be, &(bl_act_round_args){.x = a, .y = b, .act = {.bits = 4}}, &e),
                        BL_E_INTERNAL, "act_round");
         assert_refused(
@@ -340,6 +396,8 @@ static void what_does_not_fit_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(differences_are_taken_and_their_squares_summed),
+        cmocka_unit_test(scales_begin_where_the_fourth_power_is_least),
         cmocka_unit_test(ranges_have_the_gradient_of_what_opens_them_and_of_their_ends),
         cmocka_unit_test(the_largest_takes_the_last_code_and_weights_of_two_and_more_learn_nothing),
         cmocka_unit_test(two_planes_are_the_nearest_of_four_values),
