@@ -1,5 +1,7 @@
 /* factor.c - singular vectors by the symmetric eigenproblem, and a QR factorization, of LAPACK. */
 #include "factor.h"
+#include "cpu/cpu.h"
+#include "dense.h"
 #include <cblas.h>
 #include <lapacke.h>
 #include <math.h>
@@ -126,6 +128,20 @@ static bl_status orthonormal(float *x, int64_t k, int64_t n, float *tau, bl_err 
     return bad ? bl_fail(e, BL_E_NUMERIC, "no QR factorization was found (%d)", bad) : BL_OK;
 }
 
+static bl_tensor host_matrix(bl_buffer *b, const float *x, int64_t rows, int64_t cols)
+{
+    *b = (bl_buffer){.data = (void *)(uintptr_t)x};
+    return bl_tensor_2d(b, 0, BL_F32, rows, cols);
+}
+
+bl_status bl_factor_product(bl_backend *cpu, const float *x, const float *w, int64_t n, int64_t rows, int64_t cols,
+                            bool turned, bool accumulate, float *y, bl_err *e)
+{
+    bl_buffer of[3];
+    return bl_dense_product(cpu, host_matrix(&of[0], w, rows, cols), host_matrix(&of[1], x, n, turned ? rows : cols),
+                            host_matrix(&of[2], y, n, turned ? cols : rows), turned, accumulate, e);
+}
+
 /* y [k, out] = x [k, in] wt, or y [k, in] = x [k, out] w: pieces of y on all threads, each one sequence of operations,
  * so that numbers do not depend on how many there are. */
 static void product(const float *x, const float *w, int64_t k, int64_t out, int64_t in, bool back, float *y)
@@ -145,9 +161,12 @@ static bl_status triples(const float *q, const float *z, int64_t out, int64_t in
 {
     for (int64_t i = 0; i < k; i++)
         for (int64_t j = i; j < k; j++) {
-            double sum = 0;
-            for (int64_t l = 0; l < in; l++) sum += (double)z[i * in + l] * z[j * in + l];
-            gram[i * k + j] = sum;
+            const float *x = z + i * in, *y = z + j * in;
+            double sum[8] = {0};
+            for (int64_t l = 0; l + 8 <= in; l += 8)
+                for (int c = 0; c < 8; c++) sum[c] += (double)x[l + c] * y[l + c];
+            for (int64_t l = in / 8 * 8; l < in; l++) sum[l % 8] += (double)x[l] * y[l];
+            gram[i * k + j] = bl_tree8d(sum);
         }
     int bad = LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'V', 'U', (lapack_int)k, gram, (lapack_int)k, value);
     if (bad) return bl_fail(e, BL_E_NUMERIC, "no singular vectors were found (dsyev: %d)", bad);
@@ -167,8 +186,8 @@ static bl_status triples(const float *q, const float *z, int64_t out, int64_t in
     return BL_OK;
 }
 
-bl_status bl_factor_svd_near(const float *w, int64_t out, int64_t in, int64_t rank, int passes, float *basis, float *a,
-                             float *b, bl_err *e)
+bl_status bl_factor_svd_near(bl_backend *cpu, const float *w, int64_t out, int64_t in, int64_t rank, int passes,
+                             float *basis, float *a, float *b, bl_err *e)
 {
     const int64_t k = bl_factor_width(out, in, rank);
     bl_status st = check(out, in, rank, e);
@@ -178,7 +197,7 @@ bl_status bl_factor_svd_near(const float *w, int64_t out, int64_t in, int64_t ra
 
     if (st != BL_OK) return st;
     if (threads > 1) openblas_set_num_threads(1); /* else a team that calls this has done so */
-    if (!(y = bl_new((size_t)(k * out), sizeof *y, e)) || !(tau = bl_new((size_t)k, sizeof *tau, e)) ||
+    if (!(y = bl_new((size_t)(k * out) + 16, sizeof *y, e)) || !(tau = bl_new((size_t)k, sizeof *tau, e)) ||
         !(turn = bl_new((size_t)(k * rank), sizeof *turn, e)) || !(value = bl_new((size_t)k, sizeof *value, e)) ||
         !(gram = bl_new((size_t)(k * k), sizeof *gram, e))) {
         st = BL_E_NOMEM;
@@ -186,9 +205,11 @@ bl_status bl_factor_svd_near(const float *w, int64_t out, int64_t in, int64_t ra
     }
     for (int i = 0; i < passes; i++) {
         if (i) BL_TRY(orthonormal(basis, k, in, tau, e));
-        product(basis, w, k, out, in, false, y);
+        if (cpu) BL_TRY(bl_factor_product(cpu, basis, w, k, out, in, false, false, y, e));
+        else product(basis, w, k, out, in, false, y);
         BL_TRY(orthonormal(y, k, out, tau, e));
-        product(y, w, k, out, in, true, basis);
+        if (cpu) BL_TRY(bl_factor_product(cpu, y, w, k, out, in, true, false, basis, e));
+        else product(y, w, k, out, in, true, basis);
     }
     st = triples(y, basis, out, in, k, rank, gram, value, turn, a, b, e);
 out:
@@ -210,7 +231,7 @@ bl_status bl_factor_svd_drawn(const float *w, int64_t out, int64_t in, int64_t r
     float *basis = bl_new((size_t)n, sizeof *basis, e);
     if (!basis) return BL_E_NOMEM;
     for (int64_t i = 0; i < n; i++) basis[i] = (float)bl_rng_normal(&r);
-    st = bl_factor_svd_near(w, out, in, rank, passes, basis, a, b, e);
+    st = bl_factor_svd_near(NULL, w, out, in, rank, passes, basis, a, b, e);
     bl_free(basis);
     return st;
 }

@@ -8,8 +8,8 @@
  */
 #ifndef BL_KERNELS_FACTOR_H
 #define BL_KERNELS_FACTOR_H
-#include "kernels/base/bl.h"
 #include "kernels/base/rng.h"
+#include "ops.h"
 
 /* The singular triples k < rank of w = sum of s_k u_k v_kt, the largest first: a_k = sqrt(s_k) v_k, b_k = sqrt(s_k)
  * u_k. The largest element of v_k is positive. By the eigenvectors of the smaller of w wt and wt w, so triples below
@@ -20,11 +20,14 @@ bl_status bl_factor_qr(const float *w, int64_t out, int64_t in, int64_t rank, fl
 /* Near bl_factor_svd, and faster: the triples of w within the span of w wt ... w times `basis` [width, in], a row a
  * vector, after so many passes >= 1 of products with w and wt (Halko, Martinsson, Tropp 2011, arXiv 0909.4061,
  * algorithms 4.4 and 5.1); width = bl_factor_width is a little more than the rank. The basis is left as what was found:
- * for a matrix near this one a single pass from there is enough. In f32, on all threads; the same bits on any number.
- */
+ * for a matrix near this one a single pass from there is enough. In f32, on all threads, the same bits on any number:
+ * products are of `cpu`, a CPU backend, which reads up to 64 bytes after w and the basis; NULL: of OpenBLAS. */
 int64_t bl_factor_width(int64_t out, int64_t in, int64_t rank);
-bl_status bl_factor_svd_near(const float *w, int64_t out, int64_t in, int64_t rank, int passes, float *basis, float *a,
-                             float *b, bl_err *e);
+bl_status bl_factor_svd_near(bl_backend *cpu, const float *w, int64_t out, int64_t in, int64_t rank, int passes,
+                             float *basis, float *a, float *b, bl_err *e);
+/* y (+)= x wt of w [rows, cols] on the host, x [n, cols]; turned: x w, x [n, rows]. Reads up to 64 bytes after w. */
+bl_status bl_factor_product(bl_backend *cpu, const float *x, const float *w, int64_t n, int64_t rows, int64_t cols,
+                            bool turned, bool accumulate, float *y, bl_err *e);
 /* The same from normal numbers of r. */
 bl_status bl_factor_svd_drawn(const float *w, int64_t out, int64_t in, int64_t rank, int passes, bl_rng r, float *a,
                               float *b, bl_err *e);

@@ -12,6 +12,7 @@
  */
 #include "fmt_table.h"
 #include <math.h>
+#include <string.h>
 
 static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
@@ -51,10 +52,14 @@ static bl_status tops(const bl_format *f, const bl_shape *g, const float *w, flo
         for (int64_t i = 0; i < groups; i++) {
             const int64_t k = i * g->group, n = BL_MIN(g->group, g->in - k);
             const float *x = w + r * g->in + k;
-            float top = 0;
-            if (!bl_all_finite(x, n)) return bl_fail_nonfinite(f, x, r, k, n, e);
-            for (int64_t j = 0; j < n; j++) top = fabsf(x[j]) > top ? fabsf(x[j]) : top;
-            s[r * groups + i] = top;
+            int32_t top = 0, u; /* of the bits without the sign, which are in the order of their floats */
+            for (int64_t j = 0; j < n; j++) {
+                memcpy(&u, x + j, sizeof u);
+                u &= INT32_MAX;
+                top = u > top ? u : top;
+            }
+            if (top >= 0x7f800000) return bl_fail_nonfinite(f, x, r, k, n, e);
+            memcpy(&s[r * groups + i], &top, sizeof top);
         }
     return BL_OK;
 }
@@ -111,6 +116,64 @@ static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, voi
         bl_codes_write((uint8_t *)part[0] + r * bl_code_bytes(g->in, f->bits), f->bits, g->in, code);
     }
 out:
+    bl_free(code);
+    bl_free(s);
+    return st;
+}
+
+/* What is read of the nearest codes to w / scale: a chain of choices, so that a loop takes vectors. */
+#define NEAREST(m)                                                                                                     \
+    static void nearest##m(const float *bound, const float *value, const float *w, int64_t n, float scale, float *q)   \
+    {                                                                                                                  \
+        for (int64_t i = 0; i < n; i++) {                                                                              \
+            const float v = w[i] / scale;                                                                              \
+            float at = value[0];                                                                                       \
+            for (int k = 0; k + 1 < (m); k++) at = bound[k] < v ? value[k + 1] : at;                                   \
+            q[i] = at * scale;                                                                                         \
+        }                                                                                                              \
+    }
+NEAREST(4)
+NEAREST(8)
+NEAREST(16)
+
+bl_status bl_lq_kept(const bl_format *f, const bl_shape *g, const float *w, float *q, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const int64_t groups = bl_shape_groups(g), all = g->out * groups;
+    bl_part_spec spec[BL_MAX_PARTS];
+    void *part[BL_MAX_PARTS] = {NULL};
+    float *s = NULL, value[256];
+    uint8_t *code = NULL;
+    bl_codebook t;
+
+    BL_TRY(f->check(f, g, e));
+    const int n = parts(f, g, spec);
+    for (int i = 1; i < n; i++) /* codes of scales are asked for again and again, those of weights never */
+        if (!(part[i] = bl_new((size_t)(spec[i].rows * spec[i].cols), bl_dtype_bytes(spec[i].dtype), e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+    if (!(s = bl_new((size_t)all, sizeof *s, e)) || !(code = bl_new((size_t)all, 1, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(tops(f, g, w, s, e));
+    BL_TRY(code_scales(f, g, s, code, part, e));
+    bl_codebook_init(&t, f->table, 1 << f->bits);
+    for (int i = 0; i < t.span; i++) value[i] = f->table[t.code[i]];
+    for (int64_t i = 0; i < all; i++) {
+        const int64_t k = i % groups * g->group, m = BL_MIN(g->group, g->in - k), at = i / groups * g->in + k;
+        const float scale = scale_at(g, (const void *const *)part, i);
+        if (!(scale > 0))
+            for (int64_t j = at; j < at + m; j++) q[j] = f->table[t.zero] * scale + -0.0f;
+        else if (f->bits == 2) nearest4(t.bound, value, w + at, m, scale, q + at);
+        else if (f->bits == 3) nearest8(t.bound, value, w + at, m, scale, q + at);
+        else if (f->bits == 4) nearest16(t.bound, value, w + at, m, scale, q + at);
+        else
+            for (int64_t j = at; j < at + m; j++) q[j] = f->table[bl_codebook_code(&t, w[j] / scale)] * scale;
+    }
+out:
+    for (int i = 0; i < BL_MAX_PARTS; i++) bl_free(part[i]);
     bl_free(code);
     bl_free(s);
     return st;

@@ -21,6 +21,8 @@ uint8_t bl_codebook_code(const bl_codebook *t, float x);
 /* Scales s[0 .. n) as codes of the signed dynamic map, the largest of every BL_SCALES_BLOCK of them, and their mean, as
  * bitsandbytes does it. `s` is left less the mean. */
 void bl_scales_double(float *s, int64_t n, uint8_t *code, float *tops, float *mean);
+/* What a format of normal floats with coded scales keeps of w [out, in]: the bits of packing and unpacking. */
+bl_status bl_lq_kept(const bl_format *f, const bl_shape *g, const float *w, float *q, bl_err *e);
 /* A row of codes into f->table: table[code] scale + shift, the two numbers of the group with that index in all. */
 typedef struct bl_table_group {
     float scale, shift; /* -0.0f: none, which changes no sign of a zero */

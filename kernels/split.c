@@ -1,10 +1,15 @@
 /* split.c - singular triples and packing in turns. */
 #include "split.h"
+#include "cpu/cpu.h"
 #include "factor.h"
+#include "fmt_table.h"
 #include "kernels/base/rng.h"
 #include <cblas.h>
 #include <math.h>
+#include <omp.h>
 #include <string.h>
+
+enum { BEHIND = 16 }; /* numbers after a matrix, which products may read */
 
 /* ---- what all jobs of a matrix share ---- */
 /* The roots of the means of the rows and columns of F. */
@@ -37,7 +42,8 @@ static bl_status sides(bl_split_of *x, bl_err *e)
 }
 
 /* res [out, in], which is overwritten, to a and b of its largest triples. */
-static bl_status decompose(const bl_split_of *x, float *res, int passes, float *basis, float *a, float *b, bl_err *e)
+static bl_status decompose(bl_backend *cpu, const bl_split_of *x, float *res, int passes, float *basis, float *a,
+                           float *b, bl_err *e)
 {
     bl_status st = BL_OK;
     const int64_t out = x->out, in = x->in, rank = x->rank;
@@ -45,7 +51,7 @@ static bl_status decompose(const bl_split_of *x, float *res, int passes, float *
         for (int64_t i = 0; i < out; i++)
             for (int64_t j = 0; j < in; j++) res[i * in + j] *= x->d_row[i] * x->d_col[j];
     if (x->exact) BL_TRY(bl_factor_svd(res, out, in, rank, a, b, e));
-    else BL_TRY(bl_factor_svd_near(res, out, in, rank, passes, basis, a, b, e));
+    else BL_TRY(bl_factor_svd_near(cpu, res, out, in, rank, passes, basis, a, b, e));
     if (!x->d_row) goto out;
     for (int64_t k = 0; k < rank; k++)
         for (int64_t j = 0; j < in; j++) a[k * in + j] /= x->d_col[j];
@@ -62,23 +68,27 @@ bl_status bl_split_begin(bl_split_of *x, bl_err *e)
     bl_status st = BL_OK;
     bl_rng r = bl_rng_at(x->seed, bl_rng_key("split", (uint64_t)n), 0);
     float *res = NULL;
+    bl_backend *cpu = NULL;
     const int threads = openblas_get_num_threads();
 
     x->a = x->b = x->basis = x->d_row = x->d_col = NULL;
     if (!x->rank) return BL_OK;
     if (x->importance) BL_TRY(sides(x, e));
-    if (!(res = bl_new((size_t)n, sizeof *res, e)) || !(x->a = bl_new((size_t)(x->rank * x->in), sizeof *x->a, e)) ||
+    if (!(res = bl_new((size_t)n + BEHIND, sizeof *res, e)) ||
+        !(x->a = bl_new((size_t)(x->rank * x->in), sizeof *x->a, e)) ||
         !(x->b = bl_new((size_t)(x->out * x->rank), sizeof *x->b, e)) ||
-        !(x->basis = bl_new((size_t)(width * x->in), sizeof *x->basis, e))) {
+        !(x->basis = bl_new((size_t)(width * x->in) + BEHIND, sizeof *x->basis, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     for (int64_t i = 0; i < width * x->in; i++) x->basis[i] = (float)bl_rng_normal(&r);
     memcpy(res, x->w, (size_t)n * sizeof *res);
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu"}, &cpu, e));
     openblas_set_num_threads(1); /* one sequence of operations */
-    st = decompose(x, res, PASSES, x->basis, x->a, x->b, e);
+    st = decompose(cpu, x, res, PASSES, x->basis, x->a, x->b, e);
     openblas_set_num_threads(threads);
 out:
+    bl_backend_close(cpu);
     bl_free(res);
     if (st != BL_OK) bl_split_end(x);
     return st;
@@ -107,6 +117,8 @@ static void room_free(room *r)
     for (int i = 0; i < BL_MAX_PARTS; i++) bl_free(r->part[i]);
 }
 
+static bool is_lq(const bl_format *f) { return f->kind == BL_FMT_CODES && f->codes == BL_CODES_LQ; }
+
 static bl_status room_new(const bl_split_job *j, room *r, bl_err *e)
 {
     const bl_split_of *x = j->of;
@@ -123,11 +135,27 @@ static bl_status room_new(const bl_split_job *j, room *r, bl_err *e)
     bl_part_spec spec[BL_MAX_PARTS];
     const int parts = j->format->parts(j->format, &j->shape, spec);
     for (size_t i = 0; i < BL_COUNT(all); i++)
-        if (!(*all[i].at = bl_new((size_t)all[i].n, sizeof(float), e))) return BL_E_NOMEM;
-    for (int i = 0; i < parts; i++)
+        if (!(*all[i].at = bl_new((size_t)all[i].n + BEHIND, sizeof(float), e))) return BL_E_NOMEM;
+    for (int i = 0; i < parts && !is_lq(j->format); i++)
         if (!(r->part[i] = bl_new((size_t)(spec[i].rows * spec[i].cols), bl_dtype_bytes(spec[i].dtype), e)))
             return BL_E_NOMEM;
     return BL_OK;
+}
+
+/* The sum of f (a - b)^2, in eight chains. */
+static double lost(const float *a, const float *b, const float *f, int64_t n)
+{
+    double sum[8] = {0};
+    for (int64_t i = 0; i < n / 8 * 8; i += 8)
+        for (int c = 0; c < 8; c++) {
+            const double d = (double)a[i + c] - b[i + c];
+            sum[c] += (f ? (double)f[i + c] : 1) * d * d;
+        }
+    for (int64_t i = n / 8 * 8; i < n; i++) {
+        const double d = (double)a[i] - b[i];
+        sum[i % 8] += (f ? (double)f[i] : 1) * d * d;
+    }
+    return bl_tree8d(sum);
 }
 
 /* What the format keeps of r->left into r->q; the squared error that is left. */
@@ -136,16 +164,16 @@ static bl_status keep(const bl_split_job *j, room *r, double *cost, bl_err *e)
     const bl_split_of *x = j->of;
     bl_status st = BL_OK;
     double sum = 0;
-    BL_TRY(j->format->check(j->format, &j->shape, e));
-    BL_TRY(j->format->pack(j->format, &j->shape, r->left, r->part, e));
+    if (is_lq(j->format)) BL_TRY(bl_lq_kept(j->format, &j->shape, r->left, r->q, e));
+    else {
+        BL_TRY(j->format->check(j->format, &j->shape, e));
+        BL_TRY(j->format->pack(j->format, &j->shape, r->left, r->part, e));
+        for (int64_t i = 0; i < x->out; i++)
+            j->format->unpack(j->format, &j->shape, (const void *const *)r->part, i, 0, x->in, r->q + i * x->in);
+    }
     for (int64_t i = 0; i < x->out; i++) {
-        const float *left = r->left + i * x->in, *f = x->importance ? x->importance + i * x->in : NULL;
-        float *q = r->q + i * x->in;
-        j->format->unpack(j->format, &j->shape, (const void *const *)r->part, i, 0, x->in, q);
-        for (int64_t k = 0; k < x->in; k++) {
-            const double d = (double)left[k] - q[k];
-            sum += f ? (double)f[k] * d * d : d * d;
-        }
+        const float *f = x->importance ? x->importance + i * x->in : NULL;
+        sum += lost(r->left + i * x->in, r->q + i * x->in, f, x->in);
     }
     *cost = sum;
 out:
@@ -160,7 +188,7 @@ static void give(const bl_split_job *j, const room *r)
     if (j->left) memcpy(j->left, r->left, (size_t)(x->out * x->in) * sizeof *r->left);
 }
 
-static bl_status run(bl_split_job *j, bl_err *e)
+static bl_status run(bl_backend *cpu, bl_split_job *j, bl_err *e)
 {
     const bl_split_of *x = j->of;
     const int64_t n = x->out * x->in;
@@ -179,12 +207,15 @@ static bl_status run(bl_split_job *j, bl_err *e)
     for (j->made = 0; j->made < rounds;) {
         if (j->made) {
             for (int64_t i = 0; i < n; i++) r.res[i] = x->w[i] - r.q[i];
-            BL_TRY(decompose(x, r.res, 1, r.basis, r.a, r.b, e));
+            BL_TRY(decompose(cpu, x, r.res, 1, r.basis, r.a, r.b, e));
         }
         memcpy(r.left, x->w, (size_t)n * sizeof *r.left);
-        if (x->rank)
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)x->out, (int)x->in, (int)x->rank, -1, r.b,
-                        (int)x->rank, r.a, (int)x->in, 1, r.left, (int)x->in);
+        if (x->rank) {
+            for (int64_t i = 0; i < x->out * x->rank; i++) r.b[i] = -r.b[i];
+            st = bl_factor_product(cpu, r.b, r.a, x->out, x->rank, x->in, true, true, r.left, e);
+            for (int64_t i = 0; i < x->out * x->rank; i++) r.b[i] = -r.b[i];
+            if (st != BL_OK) goto out;
+        }
         BL_TRY(keep(j, &r, &cost, e));
         if (j->error) j->error[j->made] = sqrt(cost);
         j->made++;
@@ -201,13 +232,27 @@ bl_status bl_split_all(bl_split_job *job, size_t n, bl_err *e)
 {
     const int threads = openblas_get_num_threads();
     bool alone = n == 1;
-    size_t bad = n;
+    size_t bad = n, teams = 0;
+    bl_status st = BL_OK;
+    bl_backend **cpu = NULL;
     for (size_t i = 0; i < n; i++) alone |= job[i].of->exact; /* sets OpenBLAS's threads itself */
+    const size_t wanted = alone ? 1 : BL_MIN(n, (size_t)omp_get_max_threads());
     openblas_set_num_threads(1);
-#pragma omp parallel for schedule(dynamic) reduction(min : bad) if (!alone)
-    for (size_t i = 0; i < n; i++)
-        if (run(&job[i], NULL) != BL_OK) bad = BL_MIN(bad, i);
-    const bl_status st = bad < n ? run(&job[bad], e) : BL_OK; /* its sentence */
+    if (!(cpu = bl_new(wanted, sizeof *cpu, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (; teams < wanted; teams++)
+        BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = alone ? 0 : 1}, &cpu[teams], e));
+#pragma omp parallel for schedule(dynamic) reduction(min : bad) num_threads((int)wanted) if (!alone)
+    for (size_t k = 0; k < n; k++) { /* the last ones of a block are the largest */
+        const size_t i = n - 1 - k;
+        if (run(cpu[omp_get_thread_num()], &job[i], NULL) != BL_OK) bad = BL_MIN(bad, i);
+    }
+    if (bad < n) st = run(cpu[0], &job[bad], e); /* its sentence */
+out:
+    for (size_t i = 0; i < teams; i++) bl_backend_close(cpu[i]);
+    bl_free(cpu);
     openblas_set_num_threads(threads);
     return st;
 }

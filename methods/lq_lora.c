@@ -90,36 +90,59 @@ static bl_split_of split_of(const bl_method_run *r, const plan *p, size_t i, con
                          .seed = r->seed};
 }
 
-/* The costs and sizes of linear i. */
-static bl_status weigh(const bl_method_run *r, plan *p, size_t i, bl_err *e)
+/* A linear whose configurations are tried. */
+typedef struct tried {
+    bl_split_of of;
+    float *w;
+} tried;
+
+static bl_status tried_new(const bl_method_run *r, const plan *p, size_t i, tried *x, bl_split_job *job, bl_err *e)
 {
     const bl_linear *l = &r->model->linears[i];
     bl_status st = BL_OK;
-    bl_split_job job[BL_LQ_CONFIGS];
-    bl_split_of of = {0};
-    const double t0 = bl_now();
-    float *w = bl_new((size_t)(l->out * l->in), sizeof *w, e);
-
-    if (!w) return BL_E_NOMEM;
-    BL_TRY(bl_lora_dense(r, l, w, e));
-    of = split_of(r, p, i, w);
-    BL_TRY(bl_split_begin(&of, e));
+    if (!(x->w = bl_new((size_t)(l->out * l->in), sizeof *x->w, e))) return BL_E_NOMEM;
+    BL_TRY(bl_lora_dense(r, l, x->w, e));
+    x->of = split_of(r, p, i, x->w);
+    BL_TRY(bl_split_begin(&x->of, e));
     for (size_t c = 0; c < p->m; c++)
-        job[c] = (bl_split_job){.of = &of,
+        job[c] = (bl_split_job){.of = &x->of,
                                 .format = bl_lq_format(&p->grid[c]),
                                 .shape = bl_lq_shape(&p->grid[c], l),
                                 .rounds = (int)((const opts *)r->opts)->grid_rounds};
-    BL_TRY(bl_split_all(job, p->m, e));
-    for (size_t c = 0; c < p->m; c++) {
-        p->cost[i * p->m + c] = job[c].cost;
-        p->size[i * p->m + c] = bl_lq_size(&p->grid[c], l);
-    }
-    bl_log(BL_LOG_INFO, "lq-lora: matrix %zu of %zu, %s: %zu configurations in %.2f s", i + 1, r->model->n_linears,
-           l->name, p->m, bl_now() - t0);
 out:
     bl_within(e, "%s", l->name);
-    bl_split_end(&of);
-    bl_free(w);
+    return st;
+}
+
+/* The costs and sizes of the linears of a block, all configurations of all of them on all threads at once. */
+static bl_status weigh(const bl_method_run *r, plan *p, int64_t block, bl_err *e)
+{
+    const bl_model *m = r->model;
+    const size_t n = (size_t)m->blocks[block].n_linears, first = (size_t)(m->blocks[block].linear - m->linears);
+    bl_status st = BL_OK;
+    const double t0 = bl_now();
+    tried *x = bl_new(n, sizeof *x, e);
+    bl_split_job *job = bl_new(n * p->m, sizeof *job, e);
+
+    if (!x || !job) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (size_t i = 0; i < n; i++) BL_TRY(tried_new(r, p, first + i, &x[i], job + i * p->m, e));
+    BL_TRY(bl_split_all(job, n * p->m, e));
+    for (size_t i = 0; i < n * p->m; i++) {
+        p->cost[first * p->m + i] = job[i].cost;
+        p->size[first * p->m + i] = bl_lq_size(&p->grid[i % p->m], &m->linears[first + i / p->m]);
+    }
+    bl_log(BL_LOG_INFO, "lq-lora: block %lld of %lld: %zu configurations of %zu matrices in %.2f s",
+           (long long)block + 1, (long long)m->config.n_layers, p->m, n, bl_now() - t0);
+out:
+    for (size_t i = 0; x && i < n; i++) {
+        bl_split_end(&x[i].of);
+        bl_free(x[i].w);
+    }
+    bl_free(job);
+    bl_free(x);
     return st;
 }
 
@@ -134,10 +157,10 @@ static bl_status choose(const bl_method_run *r, plan *p, bl_err *e)
     if (!(p->cost = bl_new(n * p->m, sizeof *p->cost, e)) || !(p->size = bl_new(n * p->m, sizeof *p->size, e)) ||
         !(p->choice = bl_new(n, sizeof *p->choice, e)))
         return BL_E_NOMEM;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) weights += (double)r->model->linears[i].out * (double)r->model->linears[i].in;
+    for (int64_t b = 0; b < r->model->config.n_layers; b++) {
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-        weights += (double)r->model->linears[i].out * (double)r->model->linears[i].in;
-        BL_TRY(weigh(r, p, i, e));
+        BL_TRY(weigh(r, p, b, e));
     }
     BL_TRY((o->solver == GLPK ? bl_assign_exact : bl_assign)(p->cost, p->size, n, p->m, o->bits * weights, p->choice,
                                                              &d, e));
@@ -265,7 +288,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_lq_lora = {
     .name = "lq-lora",
-    .version = 2,
+    .version = 3,
     .title = "Low-rank plus quantized matrices within a budget of bits",
     .cite = "Guo et al. 2023, arXiv 2311.12023",
     .doc = "Each matrix is a quantized one (normal floats of 2 to 4 bits, scales coded too) and adapters, found in "

@@ -4,6 +4,7 @@
 #include "kernels/assign.h"
 #include "kernels/base/rng.h"
 #include "kernels/factor.h"
+#include "kernels/fmt_table.h"
 #include "kernels/split.h"
 #include <math.h>
 
@@ -309,6 +310,39 @@ static void a_product_loses_less_and_jobs_do_not_meet(void **state)
     bl_split_end(&of);
 }
 
+/* What is kept without codes has the bits of what is packed and unpacked: every width of the codes and of their scales'
+ * codes, groups that end short, rows of zeros. */
+static void what_is_kept_without_codes_is_what_is_unpacked(void **state)
+{
+    enum { ROWS = 9, WIDE = 75 };
+    static float w[ROWS * WIDE], kept[ROWS * WIDE], row[WIDE];
+    static const int bits[] = {2, 3, 4, 8};
+    bl_rng r = bl_rng_at(9, 1, 0);
+    (void)state;
+    for (int i = 0; i < ROWS * WIDE; i++) w[i] = i / WIDE == 3 ? 0 : (float)bl_rng_normal(&r) / (float)(1 + i % 7);
+    for (int i = 0; i < 96; i++) {
+        const config c = {"", bits[i % 4], 2 + i / 4 % 7, i % 3 ? BL_BF16 : BL_F32, i % 5 ? 16 : 30, 16};
+        const bl_format *f = format_of(&c);
+        const bl_shape s = shape_of(&c, ROWS, WIDE);
+        bl_part_spec spec[BL_MAX_PARTS];
+        void *part[BL_MAX_PARTS] = {0};
+        const int n = f->parts(f, &s, spec);
+        for (int k = 0; k < n; k++)
+            part[k] = calloc((size_t)(spec[k].rows * spec[k].cols), bl_dtype_bytes(spec[k].dtype));
+        assert_ok(f->pack(f, &s, w, part, &e));
+        assert_ok(bl_lq_kept(f, &s, w, kept, &e));
+        for (int64_t k = 0; k < ROWS; k++) {
+            f->unpack(f, &s, (const void *const *)part, k, 0, WIDE, row);
+            assert_memory_equal(row, kept + k * WIDE, sizeof row);
+        }
+        for (int k = 0; k < n; k++) free(part[k]);
+    }
+    w[100] = NAN;
+    const config c = {"", 4, 4, BL_BF16, 16, 16};
+    const bl_shape s = shape_of(&c, ROWS, WIDE);
+    assert_refused(bl_lq_kept(format_of(&c), &s, w, kept, &e), BL_E_NUMERIC, "row 1, column 25");
+}
+
 /* ---- the integer program ---- */
 typedef bl_status solver(const double *cost, const double *size, size_t n, size_t m, double budget, int *choice,
                          bl_assign_done *out, bl_err *err);
@@ -409,6 +443,7 @@ int main(void)
         cmocka_unit_test(a_weighted_decomposition_is_the_published_one),
         cmocka_unit_test(information_of_rank_one_is_weighted_exactly),
         cmocka_unit_test(a_product_loses_less_and_jobs_do_not_meet),
+        cmocka_unit_test(what_is_kept_without_codes_is_what_is_unpacked),
         cmocka_unit_test(budgets_are_met_at_the_recorded_costs),
         cmocka_unit_test(both_solvers_are_within_a_step_of_the_best_of_all),
     };
