@@ -1,6 +1,6 @@
 /* factor.c - singular vectors by the symmetric eigenproblem, and a QR factorization, of LAPACK. */
 #include "factor.h"
-#include "cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 #include "dense.h"
 #include <cblas.h>
 #include <lapacke.h>

@@ -1,6 +1,6 @@
 /* split.c - singular triples and packing in turns. */
 #include "split.h"
-#include "cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 #include "factor.h"
 #include "fmt_table.h"
 #include "kernels/base/rng.h"
