@@ -110,6 +110,7 @@ typedef struct bl_method {
      * `block`, which says by bl_calib_divide what it did to them. */
     bool original_inputs;
     bool unties_head; /* a tied head becomes a parameter of its own */
+    bool for_ends;    /* what +head and +embeddings of a method that rounds and has no such options stand for */
     /* Format and geometry that a linear's weight will have, so that `plan` knows bytes without weights; false: unknown,
      * or as it was. `lin` is of an outline: it may be given the transforms it will have, without buffers. */
     bool (*predict)(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape);
@@ -126,9 +127,9 @@ typedef struct bl_method {
     void (*notes)(const bl_method_run *r, const bl_layer_stat *layer, int64_t n, bl_text *out);
 } bl_method;
 
-/* What `predict` says of a linear of an outline becomes its format. BL_E_CONFIG, naming the linear, when that format
- * cannot be of that shape. */
-bl_status bl_method_predict(const bl_method_run *r, bl_linear *lin, bl_err *e);
+/* What `predict` says of a linear of an outline becomes its format; *given: it says something. BL_E_CONFIG, naming the
+ * linear, when that format cannot be of that shape. */
+bl_status bl_method_predict(const bl_method_run *r, bl_linear *lin, bool *given, bl_err *e);
 enum { BL_PACK_DENSE = 1 << 22 };
 /* What most `layer` hooks end with: replaces the weight of `lin` by itself packed in that format and fills mse and nmse
  * of `stat`; of an end of the model in slices of at most BL_PACK_DENSE weights. mse: the range is shrunk to the least
@@ -142,6 +143,7 @@ typedef struct bl_method_choice {
     void *opts;
     char *on; /* of a method that learns, +on=NAME: which of a study's sets it learns from; NULL: what "train" says */
     char *text;
+    bool ends[2];   /* head, embeddings: asked for of a method without such options; a chain makes a stage of it */
 } bl_method_choice; /* text: canonical, only what differs from the defaults, row order, `on` last */
 bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_method_choice *out, bl_err *e);
 bool bl_is_set_name(const char *s); /* of what follows +on= */
@@ -156,7 +158,7 @@ void bl_method_choice_free(bl_method_choice *c);
 
 /* ---- chains: stages joined by '+', each applied to the model that the one before left ----
  * "quarot+gptq:w4g64": what follows a '+' begins a stage when it is the name of a method, else it is an option of the
- * stage it stands in. `base` is no stage of a longer chain. */
+ * stage it stands in. `base` is no stage of a longer chain. gptq:w4+head is gptq:w4+ends:w4+embeddings=false. */
 typedef struct bl_method_chain {
     int n;
     bl_method_choice *stage;

@@ -20,7 +20,7 @@
 typedef struct opts {
     bl_quant q;
     int scale;
-    bool duo, clip, online;
+    bool duo, clip, online, round;
     int64_t grid;
 } opts;
 
@@ -34,9 +34,20 @@ static const bl_opt rows[] = {
     {"clip", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, clip), .doc = "search for ranges too"},
     {"online", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, online),
      .doc = "scales that nothing before takes up are applied while the model runs"},
+    {"round", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, round),
+     .doc =
+         "round too; without it weights are scaled and clipped for a stage after it: awq:w4+round=false+gptq:w4, which "
+         "may be written awq:w4+solver=gptq"},
     {"grid", BL_OPT_INT, .min = 1, .max = BL_AWQ_MOST, .def.i = 20, .at = offsetof(opts, grid), .arg = "N",
      .doc = "exponents that are tried, 0 to (N - 1) / N"},
     {0}};
+
+/* Activations are rounded by the stage that rounds the weights. */
+static void settle(void *opts_)
+{
+    opts *o = opts_;
+    if (!o->round) o->q.abits = o->q.act_group = 0;
+}
 
 /* ---- what is searched together ---- */
 
@@ -61,6 +72,14 @@ static bool is_online(const bl_model *m, const bl_linear *lin)
 static void target(const opts *o, const bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     bl_int_target(lin, o->q.wbits, o->q.group, o->q.symmetric, o->scale ? BL_F32 : BL_F16, format, shape);
+}
+/* What it leaves. */
+static void result(const opts *o, const bl_linear *lin, const bl_format **format, bl_shape *shape)
+{
+    target(o, lin, format, shape);
+    if (o->round) return;
+    *format = bl_format_find("fp32");
+    *shape = (bl_shape){.out = lin->out, .in = shape->in};
 }
 static bl_range_rule rule_of(const opts *o) { return o->q.symmetric ? BL_RANGE_SYMMETRIC : BL_RANGE_CLIP; }
 
@@ -352,12 +371,13 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
 {
     bl_status st = BL_OK;
     const opts *o = r->opts;
-    const bl_format *f;
-    bl_shape g;
+    const bl_format *f, *stored;
+    bl_shape g, kept;
     bl_tensor dense = {0}, before = {0}, h = {0}, x;
     bl_weight packed = {0};
 
     target(o, lin, &f, &g);
+    result(o, lin, &stored, &kept);
     BL_TRY(bl_linear_dense(r->be, lin, &dense, e));
     BL_TRY(bl_linear_dense(r->be, lin, &before, e));
     BL_TRY(bl_matrix_new(r, BL_F64, g.in, g.in, &h, e));
@@ -375,8 +395,9 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
                                                           .steps = 20,
                                                           .tries = 10},
                                    e));
-    BL_TRY(bl_weight_new(r->be, f, &g, &packed, e));
-    BL_TRY(r->ops->pack(r->be, &(bl_pack_args){.x = dense, .w = &packed, .rule = rule_of(o)}, e));
+    BL_TRY(bl_weight_new(r->be, stored, &kept, &packed, e));
+    BL_TRY(r->ops->pack(r->be, &(bl_pack_args){.x = dense, .w = &packed, .rule = o->round ? rule_of(o) : BL_RANGE_OWN},
+                        e));
     BL_TRY(bl_weight_error(r, before, &packed, h, stat, e));
     bl_linear_set_weight(lin, &packed);
     if (o->q.abits > 0) bl_linear_set_act(lin, bl_quant_act(&o->q));
@@ -398,7 +419,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
             lin, &(bl_transform){.kind = BL_T_SCALE, .in = in, .out = in, .data = bl_tensor_1d(NULL, 0, BL_F32, in)},
             NULL) != BL_OK)
         return false;
-    target(o, lin, format, shape);
+    result(o, lin, format, shape);
     return true;
 }
 
@@ -428,6 +449,7 @@ const bl_method bl_method_awq = {
     .needs = BL_NEED_CHANNELS | BL_NEED_INPUTS,
     .opts = rows,
     .opts_size = sizeof(opts),
+    .settle = settle,
     .original_inputs = true,
     .check = check,
     .ops = ops,

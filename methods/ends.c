@@ -62,7 +62,10 @@ const bl_method bl_method_ends = {
     .version = 1,
     .title = "Head and embeddings to nearest",
     .cite = "baseline",
-    .doc = "The ends of the model after any method that leaves them as they are: gptq:w4g64+ends:w8g64.",
+    .doc =
+        "The ends of the model after any method that leaves them as they are: gptq:w4g64+ends:w8g64. As many bits as "
+        "the blocks have: gptq:w4g64+head+embeddings.",
+    .for_ends = true,
     .opts = rows,
     .opts_size = sizeof(opts),
     .check = check,

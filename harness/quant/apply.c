@@ -671,6 +671,28 @@ static void weigh_training(const bl_model *m, const bl_train_settings *s, int ad
     out->memory = BL_MAX(rounds ? out->memory : 0, (uint64_t)memory);
 }
 
+/* What a linear becomes in stage k. Its weight is rounded once: what rounds a rounded weight does not see what it is to
+ * be near to. by [..]: the stage + 1 that rounded it, 0: none. */
+static bl_status predict(const bl_method_run *run, const bl_method_chain *chain, int k, bl_linear *lin, uint8_t *by,
+                         bl_err *e)
+{
+    bl_status st = BL_OK;
+    bool gives;
+    BL_TRY(bl_method_predict(run, lin, &gives, e));
+    if (!gives) return BL_OK;
+    const bool rounds = lin->weight.format->kind != BL_FMT_DENSE;
+    if (rounds && *by) {
+        const bl_method_choice *first = &chain->stage[*by - 1];
+        const bool can_wait = first->method->opts && bl_opt_find(first->method->opts, "round");
+        return bl_fail(e, BL_E_CONFIG, "%s: %s is rounded by %s before; a chain rounds a weight once%s%s%s",
+                       chain->stage[k].text, lin->name, first->text, can_wait ? ": " : "", can_wait ? first->text : "",
+                       can_wait ? "+round=false leaves it to this stage" : "");
+    }
+    *by = rounds ? (uint8_t)(k + 1) : 0;
+out:
+    return st;
+}
+
 static int most_adapters(const bl_model *m)
 {
     int n = 0;
@@ -685,9 +707,14 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain,
     bl_model *m = NULL;
     bl_arena *a = NULL;
     bl_quantize_forecast f = {0};
+    uint8_t *by;
 
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_model_outline(source, &m, e));
+    if (!(by = bl_alloc(a, m->n_linears + 2, 1, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (int k = 0; k < chain->n; k++) {
         bl_method_run run = {.method = chain->stage[k].method, .opts = chain->stage[k].opts, .model = m, .scratch = a};
         const bl_method *method = run.method;
@@ -700,11 +727,11 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain,
         if (method->unties_head) BL_TRY(bl_model_untie(m, e));
         if (!method->as_stored) weigh(&run, calib, limit, &f.stage[k]);
         int adapters = most_adapters(m);
-        for (size_t i = 0; i < m->n_linears; i++) BL_TRY(bl_method_predict(&run, &m->linears[i], e));
+        for (size_t i = 0; i < m->n_linears; i++) BL_TRY(predict(&run, chain, k, &m->linears[i], &by[i], e));
         if (method->learns) weigh_training(m, train, adapters, method->layer != NULL, &f.stage[k]);
         if (!method->wants_head || !method->wants_head(&run)) continue;
-        BL_TRY(bl_method_predict(&run, &m->embed, e));
-        BL_TRY(bl_method_predict(&run, &m->head, e));
+        BL_TRY(predict(&run, chain, k, &m->embed, &by[m->n_linears], e));
+        BL_TRY(predict(&run, chain, k, &m->head, &by[m->n_linears + 1], e));
     }
     f.packed_bytes = (int64_t)bl_model_bytes(m);
     f.bits = bl_model_bits(m);

@@ -26,8 +26,8 @@ static size_t stage_length(const bl_method *const *methods, const char *s)
 
 /* ---- NAME:w4+solver=gptq ----
  * A stage that says which method rounds after it is two. The width goes to the second, and stays too where the first
- * cannot do without one (awq looks at what rounding does). An option is of whoever has it; where both do, of the first
- * before the word solver and of the second after it. */
+ * cannot do without one (awq looks at what rounding does, and leaves it to the second). An option is of whoever has it;
+ * where both do, of the first before the word solver and of the second after it. */
 static bool has(const bl_method *m, const char *name) { return m->opts && bl_opt_find(m->opts, name); }
 
 static bool has_default_width(const bl_method *m)
@@ -60,6 +60,7 @@ static bl_status two_stages(const bl_method *const *methods, const char *s, size
     if (!at) return BL_OK;
     bl_text_add(out, m->name);
     if (has_default_width(m)) bl_text_addn(out, width, n_width);
+    if (has(m, "round")) bl_text_add(out, "+round=false");
     bl_text_addf(&rest, "+%s", second->name);
     bl_text_addn(&rest, width, n_width);
     for (const char *o = width + n_width, *next; o < end; o = next) {
@@ -76,6 +77,30 @@ out:
     return st;
 }
 
+/* ---- NAME:w4+head ----
+ * Of a method that leaves the ends of the model: a stage of the method that rounds them, with those of its options that
+ * the first has too. */
+static bl_status ends_text(const bl_method *const *methods, const bl_method_choice *c, bl_text *out, bl_err *e)
+{
+    static const char *const shared[] = {"wbits", "group", "symmetric", "scale"};
+    bl_status st = BL_OK;
+    const bl_method *m = NULL;
+    for (size_t i = 0; methods[i]; i++)
+        if (methods[i]->for_ends) m = methods[i];
+    if (!m) return bl_fail(e, BL_E_CONFIG, "method %s: no method is there for head and embeddings", c->method->name);
+    bl_text_add(out, m->name);
+    for (size_t i = 0; i < BL_COUNT(shared); i++) {
+        const bl_opt *row = c->method->opts ? bl_opt_find(c->method->opts, shared[i]) : NULL;
+        if (!row || !has(m, shared[i])) continue;
+        bl_text_addf(out, "+%s=", shared[i]);
+        BL_TRY(bl_opt_print(row, c->opts, out));
+    }
+    bl_text_addf(out, "+head=%s+embeddings=%s", c->ends[0] ? "true" : "false", c->ends[1] ? "true" : "false");
+    st = bl_text_check(out, e);
+out:
+    return st;
+}
+
 /* ---- building ---- */
 static bl_method_choice *room(bl_method_chain *c, bl_err *e)
 {
@@ -85,6 +110,23 @@ static bl_method_choice *room(bl_method_chain *c, bl_err *e)
     }
     if (!c->stage && !(c->stage = bl_new(BL_MAX_STAGES, sizeof *c->stage, e))) return NULL;
     return &c->stage[c->n];
+}
+
+/* The stage that was put into `room` is there, and what it asks for beside itself. */
+static bl_status taken(const bl_method *const *methods, bl_method_chain *c, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_method_choice *at = &c->stage[c->n++], *more;
+    bl_text text = {0};
+    if (!at->ends[0] && !at->ends[1]) return BL_OK;
+    if (!(more = room(c, e))) return BL_E_CONFIG;
+    BL_TRY(ends_text(methods, at, &text, e));
+    BL_TRY(bl_method_parse(methods, text.s, more, e));
+    at->ends[0] = at->ends[1] = false;
+    c->n++;
+out:
+    bl_text_free(&text);
+    return st;
 }
 
 static bl_status join(bl_method_chain *c, bl_err *e)
@@ -154,7 +196,7 @@ bl_status bl_chain_parse(const bl_method *const *methods, const char *text, bl_m
         BL_TRY(bl_method_parse(methods, one, at, e));
         bl_free(one);
         one = NULL;
-        c.n++;
+        BL_TRY(taken(methods, &c, e));
         s += n;
         if (!*s) break;
     }
@@ -184,7 +226,7 @@ static bl_status add_json(const bl_method *const *methods, const bl_json *v, bl_
         BL_TRY(bl_program_method(&program, bl_json_key(options), &m, e));
         BL_TRY(bl_method_from_json(m, options, at, e));
     }
-    c->n++;
+    st = taken(methods, c, e);
 out:
     return st;
 }

@@ -2,10 +2,11 @@
 #include "harness/method.h"
 #include <inttypes.h>
 
-bl_status bl_method_predict(const bl_method_run *r, bl_linear *lin, bl_err *e)
+bl_status bl_method_predict(const bl_method_run *r, bl_linear *lin, bool *given, bl_err *e)
 {
     const bl_format *f = lin->weight.format;
     bl_shape shape = lin->weight.shape;
+    *given = false;
     if (!r->method->predict || !f || !r->method->predict(r, lin, &f, &shape)) return BL_OK;
     bl_status st = f->check(f, &shape, e);
     if (st != BL_OK && shape.group > shape.in)
@@ -18,5 +19,6 @@ bl_status bl_method_predict(const bl_method_run *r, bl_linear *lin, bl_err *e)
     }
     lin->weight.format = f;
     lin->weight.shape = shape;
+    *given = true;
     return BL_OK;
 }

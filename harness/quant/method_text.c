@@ -4,7 +4,7 @@
  * The canonical text has only what differs from the defaults, in the order of the rows, and always the bits or the word
  * of a method that has them, of rounded activations too; last +on=NAME, which every method that learns takes. Options
  * that do not apply beside the others (the method's `settle` knows) are back at their defaults in it, so that one thing
- * has one name.
+ * has one name. +head and +embeddings of a method that rounds and has no such options are for the chain.
  */
 #include "harness/method.h"
 #include "harness/program.h"
@@ -111,9 +111,18 @@ out:
     return st;
 }
 
-static bl_status finish(const bl_method *m, void *opts, char *on, bl_method_choice *out, bl_err *e)
+/* ---- the ends of the model, of a method that leaves them ---- */
+static const bl_opt end_rows[] = {{"head", BL_OPT_BOOL, .at = 0}, {"embeddings", BL_OPT_BOOL, .at = sizeof(bool)}, {0}};
+
+static bool is_end(const bl_method *m, const char *name)
 {
-    bl_method_choice c = {.method = m, .opts = opts, .on = on};
+    if (m->learns || m->as_stored || (!m->wbits && !(m->needs & BL_NEED_CALIBRATION))) return false;
+    return !bl_opt_find(rows_of(m), name) && bl_opt_find(end_rows, name);
+}
+
+static bl_status finish(const bl_method *m, void *opts, char *on, const bool ends[2], bl_method_choice *out, bl_err *e)
+{
+    bl_method_choice c = {.method = m, .opts = opts, .on = on, .ends = {ends[0], ends[1]}};
     bl_status st = bl_method_renew(&c, e);
     if (st == BL_OK) *out = c;
     return st;
@@ -125,7 +134,8 @@ typedef struct parser {
     const bl_method *m;
     void *opts;
     char *on;
-    bool seen[64];     /* by row */
+    bool seen[64]; /* by row */
+    bool ends[2];
     const char *where; /* "method rtn" */
 } parser;
 
@@ -192,6 +202,12 @@ static bl_status no_such_word(const parser *p, const char *word, bl_err *e)
     for (const bl_opt *r = rows_of(p->m); r->type != BL_OPT_END && n + 1 < BL_COUNT(names); r++) names[n++] = r->name;
     for (size_t i = 0; p->methods[i] && n + 1 < BL_COUNT(names); i++) names[n++] = p->methods[i]->name;
     names[n] = NULL;
+    if (bl_opt_find(end_rows, word))
+        for (size_t i = 0; p->methods[i]; i++)
+            if (p->methods[i]->for_ends)
+                return bl_fail(e, BL_E_CONFIG,
+                               "%s: no option '%s'; a stage after it rounds head and embeddings: +%s:w8", p->where,
+                               word, p->methods[i]->name);
     const char *near = bl_nearest(word, names);
     return bl_fail(e, BL_E_CONFIG, "%s: no option and no method '%.200s'%s%s%s", p->where, word,
                    near ? "; did you mean " : "; see: bitladder list methods", near ? near : "", near ? "?" : "");
@@ -206,6 +222,7 @@ static bl_status flag_or_value(parser *p, char *s, bl_err *e)
     if (!*s) return bl_fail(e, BL_E_CONFIG, "%s: nothing after '+'", p->where);
     row = bl_opt_find(rows_of(p->m), s);
     if (eq && !row && !strcmp(s, "on")) return take_on(p->m, &p->on, eq + 1, p->where, e);
+    if (is_end(p->m, s)) return bl_opt_set(end_rows, p->ends, s, eq ? eq + 1 : "true", p->where, e);
     if (!eq && !row) return no_such_word(p, s, e);
     if (!eq && row && row->type != BL_OPT_BOOL)
         return bl_fail(e, BL_E_CONFIG, "%s: %s needs a value: +%s=…", p->where, row->name, row->name);
@@ -249,7 +266,7 @@ bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_
         s[n] = 0;
         BL_TRY(flag_or_value(&p, s, e));
     }
-    BL_TRY(finish(m, p.opts, p.on, out, e));
+    BL_TRY(finish(m, p.opts, p.on, p.ends, out, e));
     p.opts = NULL;
     p.on = NULL;
 out:
@@ -265,6 +282,7 @@ bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_met
     const bl_opt *rows = rows_of(m);
     char where[96], *tail, *on = NULL;
     void *opts = NULL;
+    bool ends[2] = {0};
     size_t extra = 0;
     const char *s;
 
@@ -285,6 +303,10 @@ bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_met
             BL_TRY(take_on(m, &on, s, where, e));
             continue;
         }
+        if (is_end(m, bl_json_key(v))) {
+            BL_TRY(bl_opt_set_json(end_rows, ends, bl_json_key(v), v, where, e));
+            continue;
+        }
         BL_TRY(bl_opt_set_json(rows, opts, bl_json_key(v), v, where, e));
         const bl_opt *row = bl_opt_find(rows, bl_json_key(v));
         if (row->type != BL_OPT_TEXT) continue;
@@ -295,7 +317,7 @@ bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_met
         *at = tail;
         tail += len;
     }
-    BL_TRY(finish(m, opts, on, out, e));
+    BL_TRY(finish(m, opts, on, ends, out, e));
     opts = NULL;
     on = NULL;
 out:

@@ -200,7 +200,7 @@ static void what_does_not_go_together_is_n_a_in_plan_run_and_table(void **state)
     expect(&r, 2, "no cell of this study can be run; noise/quarot/piqa/0: a head is 18 wide");
     assert_non_null(strstr(r.out, " n/a "));
     ran_free(&r);
-    r = PROGRAM(&s, "quantize", s.model, "--method", "rtn:w4pc+rtn:w4g80", "-o", variants);
+    r = PROGRAM(&s, "quantize", s.model, "--method", "fp16+rtn:w4g80", "-o", variants);
     expect(&r, 2, "group 80 is larger than the 72 inputs");
     ran_free(&r);
     bl_free(variants);

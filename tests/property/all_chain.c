@@ -231,6 +231,31 @@ static void a_stage_that_fails_leaves_nothing(void **state)
     bl_free(to);
 }
 
+/* Nothing of what a rounded weight was is left to be near to. */
+static void a_weight_is_rounded_once(void **state)
+{
+    static const struct {
+        const char *chain, *says;
+    } rows[] = {
+        {"rtn:w4g16+rtn:w4g16",
+         "rtn:w4g16: model.layers.0.self_attn.q_proj is rounded by rtn:w4g16 before; a chain rounds a weight once"},
+        {"norms+rtn:w8g16+quarot+r4=false+rtn:w4g16", NULL}, /* turned weights are no codes */
+        {"awq:w4g16+gptq:w3g16", "a chain rounds a weight once: awq:w4g16+round=false leaves it to this stage"},
+        {"rtn:w4g16+head+ends:w8g16+embeddings=false", "lm_head is rounded by rtn:w4g16+head before"},
+        {"rtn:w4g16+embeddings+ends:w8g16+embeddings=false", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        char text[2048], *to = under("twice");
+        bl_err e = {0};
+        apply(rows[i].chain, &(bl_apply_how){0}, to, rows[i].says ? BL_E_CONFIG : BL_OK, text);
+        if (rows[i].says && !strstr(text, rows[i].says)) fail_msg("%s: %s", rows[i].chain, text);
+        if (!rows[i].says) assert_ok(bl_remove_tree(to, &e));
+        assert_false(bl_exists(to));
+        bl_free(to);
+    }
+}
+
 /* Notes are of the state that is there, whatever stages it went through; what a stage notes is under its own text. */
 static void notes_say_what_the_state_is(void **state)
 {
@@ -246,7 +271,8 @@ static void notes_say_what_the_state_is(void **state)
         {"quarot+r4=false+rtn:w4g16+head", "inputs transformed; lm_head int4 g16, embeddings F32"},
         {"quarot+r4=false+rtn:w4g16+embeddings", "inputs transformed; lm_head F32, embeddings int4 g16"},
         {"rtn:w4g16+quarot+r4=false", "inputs transformed"},
-        {"rtn:w4g16+rtn:w8g16+head", "lm_head int8 g16, embeddings BF16"},
+        {"rtn:w4g16+ends:w8g16+embeddings=false", "lm_head int8 g16, embeddings BF16"},
+        {"rtn:w4g16+fp16+rtn:w8g16+head", "lm_head int8 g16, embeddings F16"},
         {"quarot+r4=false+r3+rtn:w4g16",
          "inputs transformed; queries and keys transformed; lm_head and embeddings F32"},
         {"strains+rtn:w4g16", "lm_head and embeddings BF16; strains: 2 of 14 strained"},
@@ -283,11 +309,9 @@ static void methods_that_look_at_data_need_a_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_chain_is_its_stages_one_by_one),
-        cmocka_unit_test(a_state_that_is_kept_is_taken_as_it_is),
-        cmocka_unit_test(a_stage_that_fails_leaves_nothing),
-        cmocka_unit_test(notes_say_what_the_state_is),
-        cmocka_unit_test(methods_that_look_at_data_need_a_text),
+        cmocka_unit_test(a_chain_is_its_stages_one_by_one),  cmocka_unit_test(a_state_that_is_kept_is_taken_as_it_is),
+        cmocka_unit_test(a_stage_that_fails_leaves_nothing), cmocka_unit_test(a_weight_is_rounded_once),
+        cmocka_unit_test(notes_say_what_the_state_is),       cmocka_unit_test(methods_that_look_at_data_need_a_text),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

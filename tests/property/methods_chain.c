@@ -8,7 +8,7 @@
 #include <math.h>
 #include <unistd.h>
 
-enum { LEN = 40 };
+enum { LEN = 40, FEW = 2 };
 static char dir[4096], plain[4200], tied[4200], spiked[4200];
 
 static float with_a_large_channel(const void *ctx, int64_t i) { return tiny_random(ctx, i) + (i % 72 == 5 ? 2.0f : 0); }
@@ -63,9 +63,13 @@ static float *logits_of(const char *model, bl_arena *a)
     return v;
 }
 
-/* Mean squared difference of logits to those of the model, over their mean square. */
-static double distance(const char *model, const char *text, bl_arena *a)
+/* Mean squared difference of logits to those of the model, over their mean square; -1: the chain is refused, before any
+ * work, with a sentence that names what has the fault. With few
+ * windows what takes many steps takes few. */
+static double distance_by(const char *model, const char *text, int windows, bl_arena *a)
 {
+    static const char *const steps[][2] = {{"iters", "2"}, {"epochs", "1"}, {"grid", "2"}};
+    bool used = false;
     bl_err e = {0};
     bl_checkpoint *c;
     bl_backend *be;
@@ -73,11 +77,21 @@ static double distance(const char *model, const char *text, bl_arena *a)
     bl_quantize_result r;
     char out[4200];
     double off = 0, all = 0;
-    const bl_calib_choice calib = {.data = "primer:test", .n = 24, .seqlen = 64};
+    const bl_calib_choice calib = {.data = "primer:test", .n = windows, .seqlen = 64};
     snprintf(out, sizeof out, "%s/out", dir);
     assert_ok(bl_checkpoint_open(model, NULL, &c, &e));
     assert_ok(bl_backend_open(&(bl_backend_opts){.threads = 2}, &be, &e));
     assert_ok(bl_chain_parse(bl_methods, text, &chain, &e));
+    for (size_t i = 0; windows <= FEW && i < BL_COUNT(steps); i++)
+        assert_ok(bl_chain_set(&chain, steps[i][0], steps[i][1], &used, &e));
+    if (used) assert_ok(bl_chain_renew(&chain, &e));
+    if (bl_quantize_check(c, &chain, &calib, NULL, 0, &(bl_quantize_forecast){0}, &e) != BL_OK) {
+        assert_non_null(strstr(e.text, "model.layers."));
+        bl_chain_free(&chain);
+        bl_backend_close(be);
+        bl_checkpoint_close(c);
+        return -1;
+    }
     assert_ok(bl_quantize_dir(c, &chain, &(bl_apply_how){.calib = &calib, .seed = 3}, be, out, a, &r, &e));
     float *want = logits_of(model, a), *got = logits_of(out, a);
     for (int i = 0; i < LEN * 300; i++) {
@@ -90,6 +104,8 @@ static double distance(const char *model, const char *text, bl_arena *a)
     bl_checkpoint_close(c);
     return off / all;
 }
+
+static double distance(const char *model, const char *text, bl_arena *a) { return distance_by(model, text, 24, a); }
 
 static void a_turned_model_is_the_same_model(void **state)
 {
@@ -146,9 +162,63 @@ static void few_bits_of_activations_need_the_rotation(void **state)
     bl_arena_free(a);
 }
 
+/* Whatever is registered and rounds the weights of blocks, as a stage after each that leaves them unrounded: it is
+ * refused before any work, or nearly as near to the model as alone. */
+static void what_rounds_follows_what_prepares(void **state)
+{
+    static const char *const first[] = {"quarot", "smoothquant", "awq:w4g24+round=false"};
+    /* train plain weights, or take channels apart and put them together */
+    static const char *const apart[] = {"efficientqat", "omniquant", "qllm"};
+    bl_err e = {0};
+    bl_arena *a;
+    int n_refused[BL_COUNT(first)] = {0}, n = 0;
+    (void)state;
+    assert_ok(bl_arena_new(&a, &e));
+    for (size_t i = 0; bl_methods[i]; i++) {
+        const bl_method *m = bl_methods[i];
+        char text[96], longer[160];
+        if (!m->layer || !m->predict || m->learns || m->for_ends || !(m->wbits || m->word || m->needs)) continue;
+        bool grouped = m->opts && bl_opt_find(m->opts, "group"), few = false;
+        if (m->word) snprintf(text, sizeof text, "%s:q4_0", m->name);
+        else if (m->wbits) snprintf(text, sizeof text, "%s:w4%s", m->name, grouped ? "g24" : "");
+        else snprintf(text, sizeof text, "%s%s", m->name, grouped ? "+group=24" : "");
+        for (size_t k = 0; k < BL_COUNT(apart); k++) few |= !strcmp(m->name, apart[k]);
+        const double alone = distance_by(tied, text, FEW, a);
+        n++;
+        for (size_t k = 0; k < BL_COUNT(first); k++) {
+            snprintf(longer, sizeof longer, "%s+%s", first[k], text);
+            double got = distance_by(tied, longer, FEW, a);
+            if (getenv("BL_SHOW")) print_message("%s %g, alone %g\n", longer, got, alone);
+            if (got < 0 ? !few : !(got < 2 * alone + 0.02)) fail_msg("%s: %g; %s: %g", longer, got, text, alone);
+            n_refused[k] += got < 0;
+        }
+    }
+    assert_true(n > 10);
+    for (size_t k = 0; k < BL_COUNT(first); k++)
+        assert_int_equal(n_refused[k], k == 1 ? 0 : BL_COUNT(apart)); /* smoothquant adds no transforms */
+    bl_arena_free(a);
+}
+
+/* Without rounding AWQ leaves the weights that it would have rounded. */
+static void awq_rounds_what_it_leaves_without_rounding(void **state)
+{
+    bl_err e = {0};
+    bl_arena *a;
+    (void)state;
+    assert_ok(bl_arena_new(&a, &e));
+    double once = distance(tied, "awq:w3g24", a), later = distance(tied, "awq:w3g24+solver=rtn+range=clip", a);
+    assert_true(once > 0 && once == later);
+    assert_true(distance(tied, "awq:w3g24+round=false+bf16", a) < 0.3 * once); /* what clipping does */
+    assert_true(distance(tied, "awq:w3g24+round=false+clip=false+bf16", a) < 1e-3);
+    assert_true(distance(tied, "awq:w3g24+solver=gptq", a) < distance(tied, "awq:w3g24", a));
+    bl_arena_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_rounds_follows_what_prepares),
+        cmocka_unit_test(awq_rounds_what_it_leaves_without_rounding),
         cmocka_unit_test(a_turned_model_is_the_same_model),
         cmocka_unit_test(few_bits_of_activations_need_the_rotation),
         cmocka_unit_test(gptq_is_nearer_to_the_model_than_rounding_to_nearest),

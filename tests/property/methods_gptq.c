@@ -253,6 +253,7 @@ static void options_that_do_not_fit_each_other(void **state)
     bl_err e = {0};
     bl_method_choice c;
     method_run m;
+    bool given;
     for (size_t i = 0; i < BL_COUNT(settled); i++) {
         assert_ok(bl_method_parse(bl_methods, settled[i][0], &c, &e));
         assert_string_equal(c.text, settled[i][1]);
@@ -262,7 +263,7 @@ static void options_that_do_not_fit_each_other(void **state)
     assert_refused(m.run.method->check(&m.run, &e), BL_E_CONFIG, "choose one");
     method_close(&m);
     method_open(&m, "gptq:w4g256", NULL, OUT, IN);
-    assert_refused(bl_method_predict(&m.run, &m.lin, &e), BL_E_CONFIG, "larger than the 160 inputs");
+    assert_refused(bl_method_predict(&m.run, &m.lin, &given, &e), BL_E_CONFIG, "larger than the 160 inputs");
     method_close(&m);
 }
 

@@ -173,8 +173,6 @@ static void a_turned_model_runs_as_it_should(void **state)
         double got = model_distance(model_shared, texts[i][0]), rtn = model_distance(model_shared, texts[i][1]);
         if (!(got < rtn)) fail_msg("%s: %g; %s: %g", texts[i][0], got, texts[i][1], rtn);
     }
-    /* what follows rounds the turned weight, and 8 bits of it are all of it */
-    assert_true(model_distance(model_shared, "quip:w4+gptq:w8g24") < 1.02 * model_distance(model_shared, "quip:w4"));
     fixture f;
     char out[4200];
     snprintf(out, sizeof out, "%s/out", model_dir);

@@ -249,12 +249,14 @@ static void a_group_larger_than_a_row_is_refused_before_work(void **state)
     (void)state;
     bl_err e = {0};
     method_run m;
+    bool given;
     method_open(&m, "rtn:w4g128", NULL, 4, 64);
-    assert_refused(bl_method_predict(&m.run, &m.lin, &e), BL_E_CONFIG,
+    assert_refused(bl_method_predict(&m.run, &m.lin, &given, &e), BL_E_CONFIG,
                    "group 128 is larger than the 64 inputs of model.layers.0.mlp.up_proj");
     method_close(&m);
     method_open(&m, "rtn:w4pc", NULL, 4, 64);
-    assert_ok(bl_method_predict(&m.run, &m.lin, &e));
+    assert_ok(bl_method_predict(&m.run, &m.lin, &given, &e));
+    assert_true(given);
     method_close(&m);
 }
 

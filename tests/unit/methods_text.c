@@ -260,6 +260,56 @@ static void a_chain_has_one_text_and_the_width_of_its_last_quantizer(void **stat
     }
 }
 
+/* Of a method that leaves the ends of the model, they are a stage of their own, with the bits of the blocks. */
+static void head_and_embeddings_are_a_stage_of_any_method_that_rounds(void **state)
+{
+    static const char *const rows[][2] = {
+        {"rtn:w4+head", "rtn:w4g128+head"}, /* has the option */
+        {"gptq:w3g64+head+embeddings", "gptq:w3g64+ends:w3g64"},
+        {"gptq:w4g64+symmetric+head=true", "gptq:w4g64+symmetric+ends:w4g64+symmetric+embeddings=false"},
+        {"gptq:w4+embeddings+scale=fp32", "gptq:w4g128+scale=fp32+ends:w4g128+scale=fp32+head=false"},
+        {"gptq:w4+head=false", "gptq:w4g128"},
+        {"hqq:w2pc+head+lora+rank=4", "hqq:w2pc+ends:w2pc+embeddings=false+lora+rank=4"},
+        {"billm+head", "billm+ends:w8g128+embeddings=false"}, /* has no bits of its own */
+        {"quarot:w4+solver=gptq+head", "quarot+gptq:w4g128+ends:w4g128+embeddings=false"},
+        {"awq:w4a8g64+solver=gptq+head+embeddings", "awq:w4g64+round=false+gptq:w4a8g64+ends:w4g64"},
+        {"{\"gptq\": {\"wbits\": 3, \"head\": true}}", "gptq:w3g128+ends:w3g128+embeddings=false"},
+        {"{\"chain\": [\"quarot\", {\"gptq\": {\"head\": true, \"embeddings\": true}}]}",
+         "quarot+gptq:w4g128+ends:w4g128"},
+    };
+    static const char *const wrong[][2] = {
+        {"quarot+head+gptq:w4",
+         "method quarot: no option 'head'; a stage after it rounds head and embeddings: +ends:w8"},
+        {"lora+embeddings", "method lora: no option 'embeddings'; a stage after it"},
+        {"gptq:w1+head", "method ends: wbits: 1 is not in 2..8"},
+        {"gptq:w4+head=maybe", "method gptq: head: 'maybe'"},
+        {"base+head", "method base: no option 'head'"},
+    };
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_method_chain c = {0}, d = {0};
+        bl_json *j = NULL;
+        const char *text = rows[i][0];
+        if (*text == '{') {
+            assert_ok(bl_json_parse(text, strlen(text), "spec", BL_JSON_PLAIN, &j, &e));
+            assert_ok(bl_chain_from_json(bl_methods, j, &c, &e));
+        } else assert_ok(bl_chain_parse(bl_methods, text, &c, &e));
+        assert_string_equal(c.text, rows[i][1]);
+        assert_ok(bl_chain_parse(bl_methods, c.text, &d, &e)); /* and reads back as itself */
+        assert_string_equal(d.text, c.text);
+        bl_chain_free(&c);
+        bl_chain_free(&d);
+        bl_json_free(j);
+    }
+    for (size_t i = 0; i < BL_COUNT(wrong); i++) {
+        bl_err e = {0};
+        bl_method_chain c = {0};
+        assert_refused(bl_chain_parse(bl_methods, wrong[i][0], &c, &e), BL_E_CONFIG, wrong[i][1]);
+        assert_null(c.stage);
+    }
+}
+
 static void a_chain_that_cannot_be_is_refused(void **state)
 {
     (void)state;
@@ -408,6 +458,7 @@ int main(void)
         cmocka_unit_test(every_method_says_what_it_is),
         cmocka_unit_test(survives_failure_of_every_allocation),
         cmocka_unit_test(a_chain_has_one_text_and_the_width_of_its_last_quantizer),
+        cmocka_unit_test(head_and_embeddings_are_a_stage_of_any_method_that_rounds),
         cmocka_unit_test(a_chain_that_cannot_be_is_refused),
         cmocka_unit_test(a_chain_is_read_from_json_as_from_text),
         cmocka_unit_test(options_of_a_chain_are_recorded_by_stage),
