@@ -89,8 +89,12 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
                 step4(kd, rows, s, x0 + k + 8 * step, x1 + k + 8 * step, b, step, h, &t, part, false, acc);
         } else {
 #pragma GCC unroll 4
-            for (int64_t step = 0; step < whole; step++)
+            for (int64_t step = 0; step < whole; step++) {
+                if (is_dense(kd) && step % (kd == FP32 ? 2 : 4) == 0)
+                    for (int j = 0; j < 4; j++)
+                        _mm_prefetch((const char *)b[j] + ahead + step * (kd == FP32 ? 32 : 16), _MM_HINT_T0);
                 step4(kd, rows, s, x0 + k + 8 * step, x1 + k + 8 * step, b, step, h, &t, part, false, acc);
+            }
             if (m % 8) step4(kd, rows, s, x0 + k + 8 * whole, x1 + k + 8 * whole, b, whole, h, &t, part, true, acc);
         }
         k += m;
