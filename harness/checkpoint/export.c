@@ -38,10 +38,9 @@ static bl_status check_dense(const bl_checkpoint *c, bl_err *e)
 {
     for (size_t i = 0; i < c->n; i++) {
         const bl_stored *t = &c->stored[i];
-        const char *what = t->act.bits                         ? "its inputs are quantized"
-                           : t->n_after || !bl_export_plain(t) ? "its inputs or outputs are transformed"
-                           : t->n_adapters                     ? "it has an adapter"
-                                                               : NULL;
+        const char *what = t->act.bits     ? "its inputs are quantized"
+                           : t->n_adapters ? "it has an adapter"
+                                           : bl_export_transformed(t, true);
         if (what)
             return bl_fail(e, BL_E_UNSUPPORTED, "%s: %s; a dense checkpoint has no place for that", t->name, what);
     }
@@ -183,6 +182,7 @@ bl_status bl_export(bl_checkpoint *c, const bl_export_how *how, const char *dir,
         st = BL_E_NOMEM;
         goto out;
     }
+    bl_clean_beside(dir, ".tmp.");
     BL_TRY(bl_remove_tree(temp, e));
     begun = true;
     BL_TRY(bl_make_dirs(temp, e));

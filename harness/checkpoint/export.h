@@ -42,8 +42,9 @@ bl_status bl_export_config(const bl_checkpoint *c, const bl_packing *p, const ch
 /* How all block linears are packed alike in that layout. BL_E_UNSUPPORTED names the first that is not. */
 bl_status bl_export_packing(const bl_checkpoint *c, bl_packing_kind kind, bl_packing *out, bl_err *e);
 
-/* A weight whose inputs are transformed by nothing or by one permutation of all of them. */
-bool bl_export_plain(const bl_stored *t);
+/* What of its inputs or outputs is transformed, in words; NULL: nothing or, where that can be said (`order`), one
+ * permutation of all inputs. */
+const char *bl_export_transformed(const bl_stored *t, bool order);
 /* That permutation: input that column i of the stored weight is of; NULL: i. The caller frees it. */
 bl_status bl_export_order(bl_checkpoint *c, const bl_stored *t, int32_t **out, bl_err *e);
 

@@ -211,7 +211,8 @@ static bl_status check_one(const bl_stored *t, bl_err *e)
     char text[64], why[96];
     if (t->act.bits) return refuse(t->name, "its inputs are quantized", e);
     if (t->n_adapters) return refuse(t->name, "it has an adapter", e);
-    if (t->n_transforms || t->n_after) return refuse(t->name, "its inputs or outputs are transformed", e);
+    const char *transformed = bl_export_transformed(t, false);
+    if (transformed) return refuse(t->name, transformed, e);
     if (written_as(t)) return BL_OK;
     bl_stored_text(t->format, &t->shape, text);
     snprintf(why, sizeof why, "it is stored as %s", text);
@@ -418,6 +419,7 @@ bl_status bl_export_gguf(bl_checkpoint *c, const bl_gguf_vocab *vocab, const cha
     put_keys(&f); /* counted */
     keys = f.keys;
     f.at = 0;
+    bl_clean_beside(path, ".tmp.");
     BL_TRY(bl_writer_open(path, &f.w, e));
     put_header(&f, keys);
     BL_TRY(put_tensors(&f, e));

@@ -9,18 +9,22 @@ static bl_status refuse(const bl_stored *t, bl_packing_kind kind, const char *wh
     return bl_fail(e, BL_E_UNSUPPORTED, "%s: %s; %s has no place for that", t->name, why, bl_packing_names[kind]);
 }
 
-bool bl_export_plain(const bl_stored *t)
+const char *bl_export_transformed(const bl_stored *t, bool order)
 {
-    return !t->n_transforms ||
-           (t->n_transforms == 1 && t->transform[0].t.kind == BL_T_PERMUTE && t->transform[0].t.in == t->shape.in);
+    const bl_transform *one = t->n_transforms == 1 ? &t->transform[0].t : NULL;
+    if (t->n_after) return "its outputs are transformed";
+    if (!t->n_transforms || (order && one && one->kind == BL_T_PERMUTE && one->in == t->shape.in)) return NULL;
+    return one && one->kind == BL_T_SCALE
+               ? "its inputs are scaled while the model runs (awq does without with +online=false)"
+               : "its inputs are transformed";
 }
 
 static bl_status check_rest(const bl_stored *t, bl_packing_kind kind, bl_err *e)
 {
     if (t->act.bits) return refuse(t, kind, "its inputs are quantized", e);
     if (t->n_adapters) return refuse(t, kind, "it has an adapter", e);
-    if (t->n_after) return refuse(t, kind, "its outputs are transformed", e);
-    if (!bl_export_plain(t)) return refuse(t, kind, "its inputs are transformed", e);
+    const char *why = bl_export_transformed(t, true);
+    if (why) return refuse(t, kind, why, e);
     if (t->n_transforms && (kind == BL_PACKED_AWQ || kind == BL_PACKED_CT))
         return refuse(t, kind, "its inputs are in an order of their own", e);
     return BL_OK;

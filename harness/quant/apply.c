@@ -566,6 +566,7 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
 
     BL_TRY(
         bl_quantize_check(source, chain, NULL, how->train ? how->train->set : NULL, 0, &(bl_quantize_forecast){0}, e));
+    if (!how->between) bl_clean_beside(dir, ".stage"); /* of a process that was killed */
     for (int i = 0; i < chain->n; i++) {
         bl_checkpoint *from = state ? state : source;
         if (!(path = state_dir(how, dir, i, chain->n, e))) {

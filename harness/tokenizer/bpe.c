@@ -96,9 +96,14 @@ static bl_status merge_all(const bl_tokenizer *t, const char *s, bpe_work *w, bl
     bl_status st = BL_OK;
     size_t left = w->n_sym;
     w->n_heap = w->n_cut = 0;
-    for (size_t i = 0; i + 1 < w->n_sym; i++) BL_TRY(offer(t, s, w, (int32_t)i, e));
+    const size_t all = w->n_sym;
+    for (size_t i = 0; i + 1 < all; i++) {
+        if (tok_stopped(all, e)) return BL_E_INTERRUPTED;
+        BL_TRY(offer(t, s, w, (int32_t)i, e));
+    }
     for (int k = 0; k < 2; k++) w->two[k] = left == 2 ? w->sym[k].id : -1;
     while (w->n_heap) {
+        if (tok_stopped(all, e)) return BL_E_INTERRUPTED;
         cand c = pop(w);
         sym *a = &w->sym[c.at];
         if (!a->n || a->next < 0 || a->n + w->sym[a->next].n != c.n) continue;

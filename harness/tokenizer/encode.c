@@ -45,6 +45,7 @@ static bl_status find_segments(run *r, size_t k, const char *s, size_t n, size_t
     const tok_pre *p = &r->t->pre[k];
     size_t m = 0;
     for (size_t at = 0, start, end; at < n; at = end) {
+        if (tok_stopped(n, e)) return BL_E_INTERRUPTED;
         BL_TRY(tok_regex_next(p->regex, r->matcher, s, n, at, &start, &end, e));
         BL_TRY(bl_grow(&r->seg[k], &r->cap_seg[k], m + 2, sizeof **r->seg, e));
         if (start > at) r->seg[k][m++] = (segment){at, start, p->invert};
@@ -131,6 +132,7 @@ static bl_status pieces(run *r, size_t k, const char *s, size_t n, bool first, b
         n_seg = apply_behavior(p->behavior, r->seg[k], n_seg);
         for (size_t i = 0; i < n_seg; i++) {
             segment g = r->seg[k][i];
+            if (tok_stopped(n, e)) return BL_E_INTERRUPTED;
             BL_TRY(pieces(r, k + 1, s + g.start, g.end - g.start, first && g.start == 0, e));
         }
     }
@@ -151,6 +153,7 @@ static bl_status sections(run *r, const tok_trie *trie, const char *s, const uin
     bl_status st = BL_OK;
     size_t done = 0, length;
     for (size_t i = 0; trie->n && i < n;) {
+        if (tok_stopped(n, e)) return BL_E_INTERRUPTED;
         int32_t which = trie->root[(uint8_t)s[i]] < 0 ? -1 : tok_trie_find(trie, s + i, n - i, &length);
         if (which < 0) {
             i++;

@@ -11,6 +11,13 @@
 #include "kernels/base/json.h"
 #include "kernels/base/utf8.h"
 
+/* Encoding n bytes of a text stops when the process is to end. A short one does not: what is kept then may need it. */
+static inline bool tok_stopped(size_t n, bl_err *e)
+{
+    enum { LONG = 1 << 20 };
+    return n >= LONG && bl_interrupted() && bl_fail(e, BL_E_INTERRUPTED, "interrupted") != BL_OK;
+}
+
 #define TOK_MAX_STEPS  16             /* normalizers, pre-tokenizer steps, decoders: each */
 #define TOK_MAX_PREFIX 8              /* ids that a rule puts in front, and after */
 #define TOK_MAX_FILE   (1ull << 30)   /* bytes of a tokenizer file */

@@ -123,6 +123,25 @@ static bool is_abandoned(const char *path, long pid)
     return gone;
 }
 
+void bl_clean_beside(const char *path, const char *mark)
+{
+    char **names = NULL, *dir = bl_dir_of(path, NULL);
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    size_t n = 0, k = strlen(base), k_mark = strlen(mark);
+    if (dir && bl_dir_list(dir, &names, &n, NULL) != BL_OK) n = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char *dot = strrchr(names[i], '.');
+        char *end, *gone;
+        if (strncmp(names[i], base, k) || strncmp(names[i] + k, mark, k_mark)) continue;
+        long pid = strtol(dot + 1, &end, 10);
+        if (*end || pid <= 0 || bl_pid_alive(pid) || !(gone = bl_join(dir, names[i], NULL))) continue;
+        (void)bl_remove_tree(gone, NULL);
+        bl_free(gone);
+    }
+    bl_list_free(names, n);
+    bl_free(dir);
+}
+
 void bl_clean_temps(const char *dir)
 {
     char **names = NULL;

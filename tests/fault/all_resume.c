@@ -53,12 +53,12 @@ static void end_at(const study *s, const char *point, int sig, const char *const
     }
 }
 
-/* Directories that begin with the name of the output: what is on the way. */
+/* What begins with the name of the output, stages before the last too: what is on the way. */
 static int on_the_way(const study *s)
 {
     int n = 0;
     DIR *d = opendir(s->dir);
-    for (struct dirent *f; (f = readdir(d));) n += strncmp(f->d_name, "again.tmp.", 10) == 0;
+    for (struct dirent *f; (f = readdir(d));) n += strncmp(f->d_name, "again.", 6) == 0;
     closedir(d);
     return n;
 }

@@ -1,6 +1,9 @@
 /* tokenizer_tok.c - tokenizers small enough to encode by hand. */
 #include "data/text_tok.h"
 #include "kernels/base/fs.h"
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* Letters a to e, space (the letter U+0120), "ab", "abc", " ab". Merges in this order: a b, ab c, space ab. */
 #define VOCAB                                                                                                          \
@@ -576,6 +579,33 @@ static void files_beside_say_which_tokens_open_and_close(void **state)
     }
 }
 
+/* A process that is to end gives up a text that takes long, and still encodes what it has to finish with. */
+static void a_long_text_is_given_up_when_the_process_is_to_end(void **state)
+{
+    (void)state;
+    const size_t n = 2 << 20;
+    char *text = malloc(n);
+    int status;
+    for (size_t i = 0; i < n; i++) text[i] = "ab c"[i % 4];
+    fflush(NULL);
+    pid_t child = fork();
+    if (!child) {
+        bl_process_init();
+        raise(SIGTERM);
+        for (int i = 0; i < 2; i++) { /* in words, and all as one */
+            bl_err e = {0};
+            bl_ids ids = {0};
+            bl_tokenizer *t = i ? tok_json(JSON("", "null", "null", "", VOCAB, MERGES)) : tok_json(PLAIN);
+            if (bl_encode(t, text, n, 0, &ids, &e) != BL_E_INTERRUPTED || ids.n) _exit(2);
+            if (bl_encode(t, text, 4000, 0, &ids, &e) != BL_OK || !ids.n) _exit(3);
+        }
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -601,6 +631,7 @@ int main(void)
         cmocka_unit_test(llama2c_files_of_characters_have_no_space_in_front),
         cmocka_unit_test(gguf_says_how_text_is_cut_and_whether_bos_is_added),
         cmocka_unit_test(files_beside_say_which_tokens_open_and_close),
+        cmocka_unit_test(a_long_text_is_given_up_when_the_process_is_to_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
