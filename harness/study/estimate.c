@@ -341,8 +341,10 @@ int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_var
     double text = shape->stream ? shape->bytes * 2 : shape->bytes * (double)shape->items * 2;
     double cache = 0;
     if (cell->new_tokens > 0) { /* of the prompts that are continued together */
-        double rows = (double)(cell->tokens + 2 * cell->new_tokens) / (double)BL_MAX(cell->items, 1);
-        cache = BL_MIN(BL_BATCH_GENERATIONS * rows * (double)bl_kv_row_bytes(c, v->kv), (double)BL_GENERATE_KV_BYTES);
+        double items = (double)BL_MAX(cell->items, 1);
+        double rows = (double)(cell->tokens + 2 * cell->new_tokens) / items;
+        cache = BL_MIN(BL_MIN(items, (double)BL_BATCH_GENERATIONS) * rows * (double)bl_kv_row_bytes(c, v->kv),
+                       (double)BL_GENERATE_KV_BYTES);
     }
     return (int64_t)(program_bytes + weights + pass * (double)bl_pass_row_bytes(c, v->kv) + chunk + logits + cache +
                      text);

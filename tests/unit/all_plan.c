@@ -509,6 +509,34 @@ static void decoding_takes_a_pass_for_each_token(void **state)
     assert_float_equal(cell.seconds, 64 * 10 * 0.5, 1e-9);
 }
 
+/* As many caches as there are replies at a time. */
+static void memory_of_replies_is_that_of_those_at_once(void **state)
+{
+    const bl_config c = {.n_layers = 10,
+                         .n_heads = 8,
+                         .n_kv_heads = 8,
+                         .head_dim = 64,
+                         .dim = 512,
+                         .ffn_dim = 512,
+                         .vocab = 256,
+                         .max_len = 4096};
+    const bl_speed speed = {.flops = 1e12};
+    const bl_spec spec = {.batch_tokens = 64};
+    const bl_plan_variant v = {.packed_bytes = 1 << 20};
+    double one = 10 * 2 * 512 * sizeof(float) * (1001 + 2 * 512.0), peak[3];
+    static const int64_t items[] = {1, 8, 4000};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        const bl_task_shape s = {
+            .items = items[i], .bytes = 1000, .new_tokens = 512, .in_turn = 512, .sequence_bytes = 1000};
+        bl_plan_cell cell = {0};
+        bl_estimate_cell(&c, &s, &speed, false, 0, &cell);
+        peak[i] = (double)bl_estimate_peak(&c, &spec, &v, &cell, &s, false) - 2000.0 * (double)items[i]; /* texts */
+    }
+    assert_float_equal(peak[1] - peak[0], 7 * one, 0.01 * one);
+    assert_float_equal(peak[2] - peak[0], BL_GENERATE_KV_BYTES - one, 0.01 * one);
+}
+
 /* Of three steps: one prompt, two that begin with what came of it, a choice. */
 static bl_status steps_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
 {
@@ -678,6 +706,7 @@ int main(void)
         cmocka_unit_test(every_key_of_a_tokenizer_inside_a_model_is_part_of_it),
         cmocka_unit_test(keys_and_values_are_counted_in_their_format),
         cmocka_unit_test(the_device_that_is_asked_for_is_measured),
+        cmocka_unit_test(memory_of_replies_is_that_of_those_at_once),
         cmocka_unit_test(decoding_takes_a_pass_for_each_token),
         cmocka_unit_test(a_task_costs_what_all_its_steps_cost),
         cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
