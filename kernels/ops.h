@@ -372,7 +372,9 @@ typedef struct bl_ops {
     bl_status (*dropout)(bl_backend *, const bl_dropout_args *, bl_err *);
     bl_status (*round_random)(bl_backend *, const bl_round_random_args *, bl_err *);
     bl_status (*adamw)(bl_backend *, const bl_adamw_args *, bl_err *);
+    bl_status (*adamw_all)(bl_backend *, const bl_adamw_all_args *, bl_err *);
     bl_status (*adamw8)(bl_backend *, const bl_adamw8_args *, bl_err *);
+    bl_status (*sq_sums)(bl_backend *, const bl_sq_sums_args *, bl_err *);
     bl_status (*grid)(bl_backend *, const bl_grid_args *, bl_err *);
     bl_status (*grid_grad)(bl_backend *, const bl_grid_grad_args *, bl_err *);
     bl_status (*step_search)(bl_backend *, const bl_step_search_args *, bl_err *);

@@ -19,8 +19,7 @@ bl_status bl_check_sq_error(const bl_backend *be, const bl_sq_error_args *a, bl_
     bool x = bl_is_matrix(&a->x, BL_F32, -1, -1) || bl_is_matrix(&a->x, be->act, -1, -1);
     bool y = !a->y.buf || bl_is_matrix(&a->y, BL_F32, a->x.dim[0], a->x.dim[1]) ||
              bl_is_matrix(&a->y, be->act, a->x.dim[0], a->x.dim[1]);
-    if (!a->sum == !a->to.buf || (a->to.buf && !bl_is_list(&a->to, BL_F64, 1)))
-        return bl_broken(e, "sq_error", "the sum has no place, two, or one of another type");
+    if (!a->sum) return bl_broken(e, "sq_error", "the sum has no place");
     return x && y ? BL_OK : bl_broken(e, "sq_error", "x and y are not matrices of one shape");
 }
 

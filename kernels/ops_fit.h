@@ -15,8 +15,7 @@ typedef struct bl_scale_args { /* y[i, j] = x[i, j] rows[i] cols[j], each produc
 
 typedef struct bl_sq_error_args { /* sum of (x - y)^2 over all elements, in f64 */
     bl_tensor x, y;               /* f32 or act [m, n] each; y none: 0 */
-    double *sum;                  /* host out; or NULL, and */
-    bl_tensor to;                 /* f64 [1] gets it, without waiting */
+    double *sum;                  /* host out */
 } bl_sq_error_args;
 
 /* Clips each group of each row of w to [-m, m], m = (1 - i / steps) max|w|, for the i = 0 .. tries - 1 whose rounded

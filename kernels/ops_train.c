@@ -112,6 +112,27 @@ bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e)
     return BL_OK;
 }
 
+bl_status bl_check_adamw_all(const bl_adamw_all_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (size_t i = 0; i < a->n; i++) {
+        const bl_adamw_args *x = a->of, *y = a->of + i;
+        BL_TRY(bl_check_adamw(y, e));
+        if (x->step != y->step || x->beta1 != y->beta1 || x->beta2 != y->beta2 || x->eps != y->eps ||
+            x->decay != y->decay || x->grad_scale != y->grad_scale)
+            return bl_broken(e, "adamw_all", "parameters differ in more than their rate");
+    }
+out:
+    return st;
+}
+
+bl_status bl_check_sq_sums(const bl_sq_sums_args *a, bl_err *e)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (!contiguous(&a->x[i])) return bl_broken(e, "sq_sums", "x is not of f32, or not contiguous");
+    return list(&a->to, BL_F64, (int64_t)a->n) ? BL_OK : bl_broken(e, "sq_sums", "the sums have no place");
+}
+
 bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e)
 {
     int64_t n = bl_tensor_count(&a->p), blocks = (n + BL_MOMENT_BLOCK - 1) / BL_MOMENT_BLOCK;

@@ -21,7 +21,8 @@ typedef struct bl_train_scratch_args {
         bool bias, turned;  /* is trained; its outputs are transformed */
     } * of;                 /* [n] */
     size_t n;
-    int64_t most_rows; /* of the gradient of a parameter as a matrix */
+    int64_t gradients;  /* numbers of all, */
+    size_t n_gradients; /* and of how many parameters they are */
 } bl_train_scratch_args;
 
 typedef struct bl_weight_grad_args { /* of y = x wt + b: dw += alpha dyt x; db += alpha (sum of the rows of dy) */
@@ -114,6 +115,17 @@ typedef struct bl_adamw_args {
     double lr, beta1, beta2, eps, decay, grad_scale;
     int64_t step; /* 1, 2, ... */
 } bl_adamw_args;
+/* The same of many parameters, which have all but lr in common. */
+typedef struct bl_adamw_all_args {
+    const bl_adamw_args *of; /* [n] */
+    size_t n;
+    bool clear; /* gradients are 0 afterwards */
+} bl_adamw_all_args;
+typedef struct bl_sq_sums_args { /* to[i] = the sum of the squares of x[i], in f64, without waiting */
+    const bl_tensor *x;          /* [n] f32, contiguous */
+    size_t n;
+    bl_tensor to; /* f64 [n] */
+} bl_sq_sums_args;
 
 /* The same with moments of 8 bits (Dettmers et al. 2022, arXiv 2110.02861): a moment is table[code] times the largest
  * magnitude of its block of 256 elements, the last may be short. A block's moments are decoded, stepped and encoded
@@ -236,6 +248,8 @@ bl_status bl_check_loss_grad(const bl_backend *be, const bl_loss_grad_args *a, b
 bl_status bl_check_dropout(const bl_backend *be, const bl_dropout_args *a, bl_err *e);
 bl_status bl_check_round_random(const bl_round_random_args *a, bl_err *e);
 bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e);
+bl_status bl_check_adamw_all(const bl_adamw_all_args *a, bl_err *e);
+bl_status bl_check_sq_sums(const bl_sq_sums_args *a, bl_err *e);
 bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e);
 bl_status bl_check_grid(const bl_grid_args *a, bl_err *e);
 bl_status bl_check_grid_grad(const bl_grid_grad_args *a, bl_err *e);

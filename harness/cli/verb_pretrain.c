@@ -15,7 +15,7 @@ typedef struct opts {
     int64_t steps, batch, warmup, seed, save_every;
     double lr, decay, clip;
     int schedule;
-    bool resume, eight_bits;
+    bool resume, eight_bits, keep_activations;
 } opts;
 static const bl_opt rows[] = {
     {"shape", BL_OPT_TEXT, .def.s = "lessons-5m", .at = offsetof(opts, shape), .arg = "NAME",
@@ -23,6 +23,8 @@ static const bl_opt rows[] = {
     {"method", BL_OPT_TEXT, .def.s = "full", .at = offsetof(opts, method), .arg = "METHOD",
      .doc = "full; galore+rank=32+every=50: moments of gradients within subspaces; q-galore: weights of 8 bits too"},
     {"eight-bits", BL_OPT_BOOL, .at = offsetof(opts, eight_bits), .doc = "moments of AdamW in 8 bits"},
+    {"keep-activations", BL_OPT_BOOL, .at = offsetof(opts, keep_activations),
+     .doc = "of all blocks in a step: no block is computed again; more memory, the same numbers"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o', .doc = "the new directory"},
     {"steps", BL_OPT_INT, .min = 1, .max = 1 << 30, .def.i = 12000, .at = offsetof(opts, steps), .arg = "N",
      .doc = "steps of the optimizer"},
@@ -232,6 +234,7 @@ static bl_status begin(job *k, bl_err *e)
         .told = progress,
         .ctx = (void *)(uintptr_t)o};
     BL_TRY(bl_trainable_new(k->s.model, &k->r.t, e));
+    k->r.t->keep = o->keep_activations;
     BL_TRY(learn(k, e));
     BL_TRY(bl_pretrain_begin(k->r.t, k->texts.seed, e));
     BL_TRY(identity(k, e));

@@ -162,7 +162,10 @@ static bl_status scratch(const bl_trainer *r, int64_t rows, uint64_t *out, bl_er
         a.of[i].turned = w->linear->n_after > 0;
     }
     for (size_t i = 0; i < t->n_params; i++)
-        if (t->param[i].grad.ndim == 2) a.most_rows = BL_MAX(a.most_rows, t->param[i].grad.dim[0]);
+        if (t->param[i].grad.buf) {
+            a.gradients += bl_tensor_count(&t->param[i].grad);
+            a.n_gradients++;
+        }
     *out = ops->train_scratch(t->m->be, &a);
     bl_free(a.of);
     return BL_OK;

@@ -8,32 +8,29 @@
 #include <math.h>
 #include <string.h>
 
-/* As a matrix of one row where it is a list. */
-static bl_tensor matrix(bl_tensor t)
-{
-    return t.ndim == 2 ? t : bl_tensor_2d(t.buf, t.offset, t.dtype, 1, bl_tensor_count(&t));
-}
-
 static bl_status norm_of(const bl_trainable *t, double *norm, bl_err *e)
 {
     bl_backend *be = t->m->be;
-    const int64_t n = (int64_t)t->n_params;
-    double sum = 0, *each = bl_new((size_t)n, sizeof *each, e);
+    size_t n = 0;
+    double sum = 0, *each = bl_new(t->n_params, sizeof *each, e);
+    bl_tensor *grad = bl_new(t->n_params, sizeof *grad, e);
     bl_status st = BL_OK;
     bl_buffer *b = NULL;
-    if (!each) return BL_E_NOMEM;
-    BL_TRY(be->ops->buffer_new(be, (uint64_t)n * sizeof *each, &b, e));
-    const bl_tensor all = bl_tensor_1d(b, 0, BL_F64, n);
-    for (int64_t i = 0; i < n; i++) /* all are under way before one is waited for */
-        if (t->param[i].grad.buf)
-            BL_TRY(be->ops->sq_error(
-                be, &(bl_sq_error_args){.x = matrix(t->param[i].grad), .to = bl_tensor_part(all, i, 1)}, e));
+    if (!each || !grad) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (size_t i = 0; i < t->n_params; i++)
+        if (t->param[i].grad.buf) grad[n++] = t->param[i].grad;
+    BL_TRY(be->ops->buffer_new(be, t->n_params * sizeof *each, &b, e));
+    const bl_tensor all = bl_tensor_1d(b, 0, BL_F64, (int64_t)n);
+    BL_TRY(be->ops->sq_sums(be, &(bl_sq_sums_args){.x = grad, .n = n, .to = all}, e));
     BL_TRY(be->ops->download(be, &all, each, e));
-    for (int64_t i = 0; i < n; i++)
-        if (t->param[i].grad.buf) sum += each[i];
+    for (size_t i = 0; i < n; i++) sum += each[i];
     *norm = sqrt(sum);
 out:
     be->ops->buffer_free(b);
+    bl_free(grad);
     bl_free(each);
     return st;
 }
@@ -214,21 +211,25 @@ static bl_status step8(const bl_adamw *o, const bl_trainable *t, const bl_traine
                                  e);
 }
 
+static bl_adamw_args args_of(const bl_adamw *o, const bl_trained *p, double lr, double by)
+{
+    return (bl_adamw_args){.p = p->value,
+                           .grad = p->grad,
+                           .m = p->m,
+                           .v = p->v,
+                           .lr = lr,
+                           .beta1 = o->beta1,
+                           .beta2 = o->beta2,
+                           .eps = o->eps,
+                           .decay = o->decay,
+                           .grad_scale = by,
+                           .step = o->step + 1};
+}
+
 static bl_status step(const bl_adamw *o, const bl_trainable *t, const bl_trained *p, double lr, double by, bl_err *e)
 {
-    return t->m->be->ops->adamw(t->m->be,
-                                &(bl_adamw_args){.p = p->value,
-                                                 .grad = p->grad,
-                                                 .m = p->m,
-                                                 .v = p->v,
-                                                 .lr = lr,
-                                                 .beta1 = o->beta1,
-                                                 .beta2 = o->beta2,
-                                                 .eps = o->eps,
-                                                 .decay = o->decay,
-                                                 .grad_scale = by,
-                                                 .step = o->step + 1},
-                                e);
+    const bl_adamw_args a = args_of(o, p, lr, by);
+    return t->m->be->ops->adamw(t->m->be, &a, e);
 }
 
 /* ---- steps in subspaces ---- */
@@ -313,24 +314,44 @@ out:
     return st;
 }
 
+/* Of every parameter; those that nothing is special about together. */
+static bl_status all_steps(const bl_adamw *o, bl_trainable *t, double lr, double by, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_adamw_args *plain = bl_new(t->n_params, sizeof *plain, e);
+    bl_status st = BL_OK;
+    size_t n = 0;
+    if (!plain) return BL_E_NOMEM;
+    for (size_t i = 0; i < t->n_params; i++) {
+        const bl_trained *p = &t->param[i];
+        if (!p->grad.buf) continue; /* its step was made */
+        if (!p->host && !p->packed && !p->low.rank && !bl_adamw_is_eight(o, p)) {
+            plain[n++] = args_of(o, p, lr * p->rate, by);
+            continue;
+        }
+        BL_TRY(bl_adamw_one(o, t, *p, lr, by, e));
+        BL_TRY(be->ops->fill(be, &p->grad, 0, e));
+    }
+    if (n) BL_TRY(be->ops->adamw_all(be, &(bl_adamw_all_args){.of = plain, .n = n, .clear = true}, e));
+out:
+    bl_free(plain);
+    return st;
+}
+
 bl_status bl_adamw_step(bl_adamw *o, bl_trainable *t, double lr, double *norm, bl_err *e)
 {
+    static const size_t ops[] = {BL_OP(adamw), BL_OP(adamw_all), BL_OP(sq_sums), 0};
     bl_backend *be = t->m->be;
     bl_status st = BL_OK;
     double length = 0;
 
-    BL_TRY(bl_check_op(be, be->ops->adamw, "adamw", e));
+    BL_TRY(bl_check_ops(be, ops, e));
     BL_TRY(norm_of(t, &length, e));
     if (!isfinite(length))
         return bl_fail(e, BL_E_NUMERIC, "step %lld: the gradient is not finite", (long long)o->step + 1);
     BL_TRY(bl_adamw_moments(o, t, e));
     const double by = o->clip > 0 ? fmin(1, o->clip / (length + 1e-6)) : 1;
-    for (size_t i = 0; i < t->n_params; i++) {
-        const bl_trained *p = &t->param[i];
-        if (!p->grad.buf) continue; /* its step was made */
-        BL_TRY(bl_adamw_one(o, t, *p, lr, by, e));
-        BL_TRY(be->ops->fill(be, &p->grad, 0, e));
-    }
+    BL_TRY(all_steps(o, t, lr, by, e));
     BL_TRY(bl_trainable_make(t, e));
     o->step++;
     if (norm) *norm = length;

@@ -178,6 +178,10 @@ bl_status bl_samples_read(const char *path, bl_sample_format f, const bl_samples
                                    f == BL_SAMPLES_IDS ? "{\"ids\": [...], \"mask\": [...]}" : "examples");
         goto out;
     }
+    if (!(r.s.path = bl_format_text(e, "%s", path))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     r.s.shuffled = f != BL_SAMPLES_IDS;
     BL_TRY(rows_of(&r.s, &how, e));
     BL_TRY(hash_of(&r.s, e));
@@ -190,6 +194,7 @@ out:
 
 void bl_samples_free(bl_samples *s)
 {
+    bl_free(s->path);
     bl_free(s->start);
     bl_free(s->ids);
     bl_free(s->mask);

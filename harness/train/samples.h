@@ -24,6 +24,7 @@ typedef enum bl_sample_format {
 extern const char *const bl_sample_formats[]; /* by bl_sample_format; NULL after the last */
 
 typedef struct bl_samples {
+    char *path; /* NULL: of no file */
     int64_t n;
     int64_t *start; /* [n + 1] */
     int32_t *ids;   /* [start[n]] */

@@ -28,6 +28,8 @@ int64_t bl_row_at(bl_row_order *o, int64_t at)
     return o->of[at % o->n];
 }
 
+static const char *source(const bl_samples *d) { return d->path ? d->path : "made-up text"; }
+
 /* Row i of the step after those that were made. */
 static int64_t row_at(bl_trainer *r, int64_t i)
 {
@@ -102,7 +104,9 @@ static bl_status one_step(bl_trainer *r, gathered *g, bl_err *e)
     double sum = 0, nll;
     bl_train_point p = {.lr = r->lr * bl_schedule_factor(&r->schedule, r->step + 1), .valid = NAN};
 
-    if (!n) return bl_fail(e, BL_E_CONFIG, "step %lld: none of its tokens counts", (long long)r->step + 1);
+    if (!n)
+        return bl_fail(e, BL_E_CONFIG, "%s: step %lld: none of its tokens counts", source(r->data),
+                       (long long)r->step + 1);
     if (bl_trainable_steps(r->t)) {
         BL_TRY(bl_adamw_moments(&r->optimizer, r->t, e));
         r->t->stepping = &r->optimizer;
@@ -135,8 +139,8 @@ static bl_status lengths(const bl_trainer *r, const bl_samples *d, bl_err *e)
     int64_t most = bl_model_max_len(r->t->m);
     for (int64_t i = 0; i < d->n; i++)
         if (d->start[i + 1] - d->start[i] > most)
-            return bl_fail(e, BL_E_CONFIG, "sample %lld has %lld tokens; the model takes %lld", (long long)i + 1,
-                           (long long)(d->start[i + 1] - d->start[i]), (long long)most);
+            return bl_fail(e, BL_E_CONFIG, "%s: sample %lld has %lld tokens; the model takes %lld", source(d),
+                           (long long)i + 1, (long long)(d->start[i + 1] - d->start[i]), (long long)most);
     return BL_OK;
 }
 
@@ -151,7 +155,7 @@ static bl_status check(const bl_trainer *r, bl_err *e)
     if (!r->valid) goto out;
     BL_TRY(lengths(r, r->valid, e));
     for (int64_t i = 0; i < r->valid->n_rows; i++) n += bl_samples_counted(r->valid, i);
-    if (!n) st = bl_fail(e, BL_E_CONFIG, "no token of the validation text counts");
+    if (!n) st = bl_fail(e, BL_E_CONFIG, "%s: no token of the validation text counts", source(r->valid));
 out:
     return st;
 }

@@ -44,9 +44,20 @@ bl_status bl_cpu_sq_error(bl_backend *be, const bl_sq_error_args *a, bl_err *e)
         sum[i] = bl_tree8d(part);
     }
     for (int64_t i = 0; i < rows; i++) total += sum[i];
-    *(a->sum ? a->sum : (double *)bl_cpu_at(&a->to)) = total;
+    *a->sum = total;
     bl_free(sum);
     return BL_OK;
+}
+
+bl_status bl_cpu_sq_sums(bl_backend *be, const bl_sq_sums_args *a, bl_err *e)
+{
+    bl_status st = bl_check_sq_sums(a, e);
+    for (size_t i = 0; i < a->n && st == BL_OK; i++) {
+        const bl_tensor *x = &a->x[i];
+        const bl_tensor rows = x->ndim == 2 ? *x : bl_tensor_2d(x->buf, x->offset, BL_F32, 1, bl_tensor_count(x));
+        st = bl_cpu_sq_error(be, &(bl_sq_error_args){.x = rows, .sum = (double *)bl_cpu_at(&a->to) + i}, e);
+    }
+    return st;
 }
 
 /* ---- clipping ---- */

@@ -76,6 +76,16 @@ bl_status bl_cpu_adamw(bl_backend *be, const bl_adamw_args *a, bl_err *e)
     return BL_OK;
 }
 
+bl_status bl_cpu_adamw_all(bl_backend *be, const bl_adamw_all_args *a, bl_err *e)
+{
+    bl_status st = bl_check_adamw_all(a, e);
+    for (size_t i = 0; i < a->n && st == BL_OK; i++) {
+        st = bl_cpu_adamw(be, &a->of[i], e);
+        if (st == BL_OK && a->clear) st = be->ops->fill(be, &a->of[i].grad, 0, e);
+    }
+    return st;
+}
+
 /* The place of the nearest value, the lower one of two. */
 static int nearest(const float *table, float x)
 {

@@ -96,7 +96,8 @@ bl_status bl_cuda_lowrank_grad(bl_backend *be, const bl_lowrank_grad_args *a, bl
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
     const int64_t rows = a->x.dim[0], in = a->x.dim[1], ld_in = bl_lowrank_width(in), ldx = a->x.stride[0];
-    int64_t at[BL_LOWRANK_MOST + 1] = {0}, widest = 0;
+    int64_t at[BL_LOWRANK_MOST + 1] = {0}, b_at[BL_LOWRANK_MOST + 1] = {0};
+    bl_cu_narrow narrow = {0};
     void *slab;
 
     BL_TRY(bl_check_lowrank_grad(be, a, e));
@@ -104,17 +105,19 @@ bl_status bl_cuda_lowrank_grad(bl_backend *be, const bl_lowrank_grad_args *a, bl
     for (int i = 0; i < a->n; i++) {
         const int64_t width = bl_lowrank_width(a->of[i].a.dim[0]);
         at[i + 1] = at[i] + width;
-        widest = BL_MAX(widest, a->of[i].b.dim[0] * width);
+        b_at[i + 1] = b_at[i] + a->of[i].b.dim[0] * width;
     }
     const int64_t all = at[a->n];
-    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)(all * ld_in + widest) * sizeof(uint16_t), &slab, e));
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)(all * ld_in + b_at[a->n]) * sizeof(uint16_t), &slab, e));
     uint16_t *A = slab, *B = A + all * ld_in, *work = bl_cuda_at(&a->work), *x = bl_cuda_at(&a->x);
     for (int i = 0; i < a->n; i++) {
-        const int64_t rank = a->of[i].a.dim[0];
-        bl_cu_to_bf16(c->now, bl_cuda_at(&a->of[i].a), a->of[i].a.stride[0], A + at[i] * ld_in, ld_in, rank, in, 1);
-        if (at[i] + rank < at[i + 1])
-            bl_cu_fill(c->now, A + (at[i] + rank) * ld_in, sizeof *A, 0, (at[i + 1] - at[i] - rank) * ld_in);
+        const int64_t rank = a->of[i].a.dim[0], width = at[i + 1] - at[i], out = a->of[i].b.dim[0];
+        bl_cu_narrow_add(&narrow, bl_cuda_at(&a->of[i].a), a->of[i].a.stride[0], A + at[i] * ld_in, ld_in, rank, width,
+                         in, 1);
+        bl_cu_narrow_add(&narrow, bl_cuda_at(&a->of[i].b), a->of[i].b.stride[0], B + b_at[i], width, out, out, rank,
+                         (float)a->of[i].scale);
     }
+    bl_cu_to_bf16_all(c->now, &narrow);
     BL_TRY(bl_cuda_gemm(be, x, ldx, A, ld_in, false, rows, all, in, work, false, all, false, e));
     for (int i = 0; i < a->n; i++)
         BL_TRY(bl_cuda_outer(be, work + at[i], all, bl_cuda_at(&a->of[i].dy), a->of[i].dy.stride[0], rows,
@@ -122,8 +125,7 @@ bl_status bl_cuda_lowrank_grad(bl_backend *be, const bl_lowrank_grad_args *a, bl
                              a->of[i].db.stride[0], e));
     for (int i = 0; i < a->n; i++) {
         const int64_t rank = a->of[i].a.dim[0], out = a->of[i].b.dim[0], ld = at[i + 1] - at[i];
-        bl_cu_to_bf16(c->now, bl_cuda_at(&a->of[i].b), a->of[i].b.stride[0], B, ld, out, rank, (float)a->of[i].scale);
-        BL_TRY(bl_cuda_gemm(be, bl_cuda_at(&a->of[i].dy), a->of[i].dy.stride[0], B, ld, true, rows, out, rank,
+        BL_TRY(bl_cuda_gemm(be, bl_cuda_at(&a->of[i].dy), a->of[i].dy.stride[0], B + b_at[i], ld, true, rows, out, rank,
                             work + at[i], false, all, false, e));
         BL_TRY(bl_cuda_outer(be, x, ldx, work + at[i], all, rows, in, rank, 1, bl_cuda_at(&a->of[i].da),
                              a->of[i].da.stride[0], e));

@@ -201,6 +201,8 @@ bl_status bl_cuda_loss_grad(bl_backend *, const bl_loss_grad_args *, bl_err *);
 bl_status bl_cuda_dropout(bl_backend *, const bl_dropout_args *, bl_err *);
 bl_status bl_cuda_round_random(bl_backend *, const bl_round_random_args *, bl_err *);
 bl_status bl_cuda_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
+bl_status bl_cuda_adamw_all(bl_backend *, const bl_adamw_all_args *, bl_err *);
+bl_status bl_cuda_sq_sums(bl_backend *, const bl_sq_sums_args *, bl_err *);
 bl_status bl_cuda_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
 bl_status bl_cuda_grid(bl_backend *, const bl_grid_args *, bl_err *);
 bl_status bl_cuda_grid_grad(bl_backend *, const bl_grid_grad_args *, bl_err *);

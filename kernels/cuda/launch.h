@@ -49,6 +49,22 @@ void bl_cu_kv_low(bl_stream s, int bits, const uint16_t *x, int64_t ldx, int64_t
 /* y = bf16(x * by), f32 and bf16 rows; y = f32(x) */
 void bl_cu_to_bf16(bl_stream s, const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
                    float by);
+/* The same of several, zeros in rows `rows` .. `all` - 1; `first`: of its blocks, BL_CU_NARROW_PIECE numbers each. */
+enum { BL_CU_NARROW_MOST = 6, BL_CU_NARROW_PIECE = 2048 };
+typedef struct bl_cu_narrow {
+    struct {
+        const float *x;
+        uint16_t *y;
+        int64_t ldx, ldy, rows, all, n;
+        float by;
+        unsigned first;
+    } of[BL_CU_NARROW_MOST];
+    int count;
+    unsigned blocks;
+} bl_cu_narrow;
+void bl_cu_narrow_add(bl_cu_narrow *to, const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows,
+                      int64_t all, int64_t n, float by);
+void bl_cu_to_bf16_all(bl_stream s, const bl_cu_narrow *a);
 void bl_cu_to_f32(bl_stream s, const uint16_t *x, int64_t ldx, float *y, int64_t ldy, int64_t rows, int64_t n);
 void bl_cu_channel_stats(bl_stream s, const uint16_t *x, int64_t ldx, int64_t rows, int64_t n, float *most, double *sum,
                          double *sq);
@@ -213,8 +229,8 @@ void bl_cu_scale(bl_stream s, const void *x, int64_t ldx, void *y, int64_t ldy, 
 /* sum [rows] of (x - y)^2 of a row; y NULL: 0 */
 void bl_cu_sq_error(bl_stream s, const void *x, bool x32, int64_t ldx, const void *y, bool y32, int64_t ldy,
                     double *sum, int64_t rows, int64_t n);
-/* *sum = the sum of n numbers, in an order of its own that is always the same */
 void bl_cu_sum(bl_stream s, const double *x, int64_t n, double *sum);
+/* *sum = the sum of n numbers, in an order of its own that is always the same */
 typedef struct bl_cu_clip {
     float *w;        /* [out, in] */
     const double *h; /* [in, in] */
@@ -306,7 +322,32 @@ typedef struct bl_cu_adamw { /* numbers as plain C rounds them */
     int64_t n;
     float b1, b2, new1, new2, by, eps, shrink, step, root;
 } bl_cu_adamw;
-void bl_cu_adamw_step(bl_stream s, const bl_cu_adamw *a, float *m, float *v);
+/* Many lists in a launch, each in pieces, a block a piece: `first` is that of its first. */
+enum { BL_CU_ADAMW_MOST = 64, BL_CU_ADAMW_PIECE = 4096, BL_CU_SUMS_MOST = 128, BL_CU_SUMS_PIECE = 8192 };
+typedef struct bl_cu_adamw_all {
+    struct {
+        float *p, *grad, *m, *v;
+        int64_t n;
+        float shrink, step;
+        unsigned first;
+    } of[BL_CU_ADAMW_MOST];
+    int count;
+    unsigned blocks;
+    float b1, b2, new1, new2, by, eps, root;
+    bool clear;
+} bl_cu_adamw_all;
+void bl_cu_adamw_steps(bl_stream s, const bl_cu_adamw_all *a);
+typedef struct bl_cu_sums {
+    struct {
+        const float *x;
+        int64_t n;
+        unsigned first;
+    } of[BL_CU_SUMS_MOST];
+    int count;
+    unsigned blocks;
+    double *parts, *to; /* [blocks], [count] */
+} bl_cu_sums;
+void bl_cu_sq_sums(bl_stream s, const bl_cu_sums *a);
 void bl_cu_adamw8_step(bl_stream s, const bl_cu_adamw *a, uint8_t *m, uint8_t *v, float *m_max, float *v_max,
                        const float *m_table, const float *v_table);
 typedef struct bl_cu_grid_args { /* y: values, or the gradient of w; NULL where the op has none */

@@ -212,7 +212,7 @@ uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args
         const bool as_is = a->of[i].w->format->kind == BL_FMT_DENSE && a->of[i].w->part[0].dtype == BL_BF16;
         uint64_t slab = as_is ? 0 : (uint64_t)(slab_rows(s->out, ld) * ld) * sizeof(uint16_t);
         if (rank) {
-            const int64_t both = BL_LOWRANK_MOST * eights(rank) * ld + s->out * eights(rank);
+            const int64_t both = BL_LOWRANK_MOST * eights(rank) * (ld + s->out);
             slab = BL_MAX(slab, (uint64_t)both * sizeof(uint16_t));
             need[BL_SCRATCH_LOW] = BL_MAX(need[BL_SCRATCH_LOW], low_bytes(a->rows, rank));
             need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], (uint64_t)(a->rows * rank) * sizeof(float));
@@ -229,7 +229,7 @@ uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args
     parts = BL_MAX(parts, (uint64_t)(a->rows + a->dim * bl_cu_parts(a->rows)));
     parts = BL_MAX(parts, (uint64_t)(of_heads + a->head_dim * bl_cu_parts(of_heads)));
     need[BL_SCRATCH_PARTS] = parts * sizeof(float);
-    need[BL_SCRATCH_SOLVE] = (uint64_t)a->most_rows * sizeof(double);
+    need[BL_SCRATCH_SOLVE] = ((uint64_t)(a->gradients / BL_CU_SUMS_PIECE) + (uint64_t)a->n_gradients) * sizeof(double);
     for (int i = 0; i < BL_SCRATCHES; i++) sum += need[i] - BL_MIN(need[i], c->scratch[i].bytes);
     return sum;
 }
@@ -273,16 +273,17 @@ static bl_status adapter(bl_backend *be, const bl_linear_args *a, const bl_lowra
     bl_cuda *c = be->own;
     int64_t rank = l->a.dim[0], in = a->x.dim[1], out = l->b.dim[0], rows = p->rows;
     int64_t ld_in = eights(in), ld_rank = eights(rank);
+    bl_cu_narrow narrow = {0};
     void *slab, *low;
-    BL_TRY(
-        bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)BL_MAX(rank * ld_in, out * ld_rank) * sizeof(uint16_t), &slab, e));
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)(rank * ld_in + out * ld_rank) * sizeof(uint16_t), &slab, e));
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_LOW, low_bytes(rows, rank), &low, e));
-    bl_cu_to_bf16(c->now, bl_cuda_at(&l->a), in, slab, ld_in, rank, in, 1);
-    BL_TRY(bl_cuda_gemm(be, bl_cuda_at(&a->x), a->x.stride[0], slab, ld_in, false, rows, rank, in, low, false, ld_rank,
+    uint16_t *A = slab, *B = A + rank * ld_in;
+    bl_cu_narrow_add(&narrow, bl_cuda_at(&l->a), in, A, ld_in, rank, rank, in, 1);
+    bl_cu_narrow_add(&narrow, bl_cuda_at(&l->b), rank, B, ld_rank, out, out, rank, l->scale);
+    bl_cu_to_bf16_all(c->now, &narrow);
+    BL_TRY(bl_cuda_gemm(be, bl_cuda_at(&a->x), a->x.stride[0], A, ld_in, false, rows, rank, in, low, false, ld_rank,
                         false, e));
-    bl_cu_to_bf16(c->now, bl_cuda_at(&l->b), rank, slab, ld_rank, out, rank, l->scale);
-    BL_TRY(
-        bl_cuda_gemm(be, low, ld_rank, slab, ld_rank, false, rows, out, rank, p->y, p->f32, p->ldy, p->accumulate, e));
+    BL_TRY(bl_cuda_gemm(be, low, ld_rank, B, ld_rank, false, rows, out, rank, p->y, p->f32, p->ldy, p->accumulate, e));
 out:
     return st;
 }

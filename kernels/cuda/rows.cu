@@ -396,6 +396,31 @@ void bl_cu_to_bf16(bl_stream s, const float *x, int64_t ldx, uint16_t *y, int64_
 {
     if (rows * n) f32_to_bf16<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, rows, n, by);
 }
+
+__global__ void __launch_bounds__(256) several_to_bf16(const __grid_constant__ bl_cu_narrow a)
+{
+    int k = 0;
+    while (k + 1 < a.count && a.of[k + 1].first <= blockIdx.x) k++;
+    const int64_t n = a.of[k].n, end = a.of[k].all * n,
+                  from = (int64_t)(blockIdx.x - a.of[k].first) * BL_CU_NARROW_PIECE;
+    const int64_t stop = from + BL_CU_NARROW_PIECE < end ? from + BL_CU_NARROW_PIECE : end;
+    for (int64_t i = from + threadIdx.x; i < stop; i += 256) {
+        const int64_t r = i / n, j = i % n;
+        a.of[k].y[r * a.of[k].ldy + j] = r < a.of[k].rows ? to_bf16(a.of[k].x[r * a.of[k].ldx + j] * a.of[k].by) : 0;
+    }
+}
+void bl_cu_narrow_add(bl_cu_narrow *to, const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows,
+                      int64_t all, int64_t n, float by)
+{
+    const int k = to->count++;
+    to->of[k] = {x, y, ldx, ldy, rows, all, n, by, to->blocks};
+    to->blocks += (unsigned)((all * n + BL_CU_NARROW_PIECE - 1) / BL_CU_NARROW_PIECE);
+}
+void bl_cu_to_bf16_all(bl_stream s, const bl_cu_narrow *a)
+{
+    if (a->blocks) several_to_bf16<<<a->blocks, 256, 0, s>>>(*a);
+}
+
 void bl_cu_to_f32(bl_stream s, const uint16_t *x, int64_t ldx, float *y, int64_t ldy, int64_t rows, int64_t n)
 {
     if (rows * n) bf16_to_f32<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, rows, n);

@@ -339,9 +339,8 @@ bl_status bl_cuda_sq_error(bl_backend *be, const bl_sq_error_args *a, bl_err *e)
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, (uint64_t)rows * sizeof(double), &sums, e));
     bl_cu_sq_error(c->now, bl_cuda_at(&a->x), a->x.dtype == BL_F32, ldx, bl_cuda_at(&a->y), a->y.dtype == BL_F32,
                    a->y.stride[0], sums, rows, n);
-    if (a->to.buf) bl_cu_sum(c->now, sums, rows, bl_cuda_at(&a->to));
     BL_TRY(bl_cuda_launched(be, "sq_error", e));
-    if (a->sum) BL_TRY(bl_cuda_sum(be, sums, rows, "sq_error", a->sum, e));
+    BL_TRY(bl_cuda_sum(be, sums, rows, "sq_error", a->sum, e));
 out:
     return st;
 }

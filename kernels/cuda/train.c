@@ -25,26 +25,72 @@ out:
     return st;
 }
 
+/* n of them, as many in a launch as its arguments hold. */
+bl_status bl_cuda_adamw_all(bl_backend *be, const bl_adamw_all_args *a, bl_err *e)
+{
+    bl_status st = bl_check_adamw_all(a, e);
+    bl_cuda *c = be->own;
+    bl_cu_adamw_all k;
+    if (st != BL_OK) return st;
+    for (size_t i = 0; i < a->n; i += (size_t)k.count) {
+        const bl_adamw_args *o = a->of + i;
+        k = (bl_cu_adamw_all){.count = (int)BL_MIN(a->n - i, (size_t)BL_CU_ADAMW_MOST),
+                              .b1 = (float)o->beta1,
+                              .b2 = (float)o->beta2,
+                              .new1 = (float)(1 - o->beta1),
+                              .new2 = (float)(1 - o->beta2),
+                              .by = (float)o->grad_scale,
+                              .eps = (float)o->eps,
+                              .root = (float)sqrt(1 - pow(o->beta2, (double)o->step)),
+                              .clear = a->clear};
+        for (int j = 0; j < k.count; j++, o++) {
+            k.of[j].p = bl_cuda_at(&o->p);
+            k.of[j].grad = bl_cuda_at(&o->grad);
+            k.of[j].m = bl_cuda_at(&o->m);
+            k.of[j].v = bl_cuda_at(&o->v);
+            k.of[j].n = bl_tensor_count(&o->p);
+            k.of[j].shrink = (float)(1 - o->lr * o->decay);
+            k.of[j].step = (float)(o->lr / (1 - pow(o->beta1, (double)o->step)));
+            k.of[j].first = k.blocks;
+            k.blocks += (unsigned)((k.of[j].n + BL_CU_ADAMW_PIECE - 1) / BL_CU_ADAMW_PIECE);
+        }
+        bl_cu_adamw_steps(c->now, &k);
+    }
+    return bl_cuda_launched(be, "adamw", e);
+}
+
 bl_status bl_cuda_adamw(bl_backend *be, const bl_adamw_args *a, bl_err *e)
 {
-    bl_status st = bl_check_adamw(a, e);
+    return bl_cuda_adamw_all(be, &(bl_adamw_all_args){.of = a, .n = 1}, e);
+}
+
+static int64_t pieces(const bl_tensor *x) { return (bl_tensor_count(x) + BL_CU_SUMS_PIECE - 1) / BL_CU_SUMS_PIECE; }
+
+bl_status bl_cuda_sq_sums(bl_backend *be, const bl_sq_sums_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    if (st != BL_OK) return st;
-    bl_cu_adamw_step(c->now,
-                     &(bl_cu_adamw){.p = bl_cuda_at(&a->p),
-                                    .grad = bl_cuda_at(&a->grad),
-                                    .n = bl_tensor_count(&a->p),
-                                    .b1 = (float)a->beta1,
-                                    .b2 = (float)a->beta2,
-                                    .new1 = (float)(1 - a->beta1),
-                                    .new2 = (float)(1 - a->beta2),
-                                    .by = (float)a->grad_scale,
-                                    .eps = (float)a->eps,
-                                    .shrink = (float)(1 - a->lr * a->decay),
-                                    .step = (float)(a->lr / (1 - pow(a->beta1, (double)a->step))),
-                                    .root = (float)sqrt(1 - pow(a->beta2, (double)a->step))},
-                     bl_cuda_at(&a->m), bl_cuda_at(&a->v));
-    return bl_cuda_launched(be, "adamw", e);
+    bl_cu_sums k;
+    int64_t most = 0;
+    void *parts;
+    BL_TRY(bl_check_sq_sums(a, e));
+    for (size_t i = 0; i < a->n; i++) most += pieces(&a->x[i]);
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, (uint64_t)most * sizeof(double), &parts, e));
+    for (size_t i = 0; i < a->n; i += (size_t)k.count) {
+        k = (bl_cu_sums){.count = (int)BL_MIN(a->n - i, (size_t)BL_CU_SUMS_MOST),
+                         .parts = parts,
+                         .to = (double *)bl_cuda_at(&a->to) + i};
+        for (int j = 0; j < k.count; j++) {
+            k.of[j].x = bl_cuda_at(&a->x[i + (size_t)j]);
+            k.of[j].n = bl_tensor_count(&a->x[i + (size_t)j]);
+            k.of[j].first = k.blocks;
+            k.blocks += (unsigned)pieces(&a->x[i + (size_t)j]);
+        }
+        bl_cu_sq_sums(c->now, &k);
+    }
+    BL_TRY(bl_cuda_launched(be, "sq_sums", e));
+out:
+    return st;
 }
 
 bl_status bl_cuda_adamw8(bl_backend *be, const bl_adamw8_args *a, bl_err *e)

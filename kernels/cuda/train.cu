@@ -60,21 +60,86 @@ void bl_cu_round_random(bl_stream s, const float *x, const bl_cu_weight *w, uint
     if (n) round_random<<<blocks_for(n, 256), 256, 0, s>>>(x, *w, codes, stream[0], stream[1], key[0], key[1]);
 }
 
-__global__ void adamw(bl_cu_adamw a, float *m, float *v)
+/* The list that a block has a piece of. */
+template <typename T> static __device__ __forceinline__ int list_of(const T *of, int count)
 {
-    EACH(i, a.n)
-    {
-        float g = a.grad[i] * a.by;
-        m[i] = a.b1 * m[i] + a.new1 * g;
-        v[i] = a.b2 * v[i] + a.new2 * (g * g);
-        a.p[i] = a.p[i] * a.shrink - a.step * (m[i] / (sqrtf(v[i]) / a.root + a.eps));
+    int lo = 0, hi = count - 1;
+    while (lo < hi) {
+        const int mid = (lo + hi + 1) / 2;
+        if (of[mid].first <= blockIdx.x) lo = mid;
+        else hi = mid - 1;
     }
-}
-void bl_cu_adamw_step(bl_stream s, const bl_cu_adamw *a, float *m, float *v)
-{
-    if (a->n) adamw<<<blocks_for(a->n, 256), 256, 0, s>>>(*a, m, v);
+    return lo;
 }
 
+static __device__ __forceinline__ void adamw(const bl_cu_adamw_all &a, float shrink, float step, float *p, float grad,
+                                             float *m, float *v)
+{
+    float g = grad * a.by;
+    *m = a.b1 * *m + a.new1 * g;
+    *v = a.b2 * *v + a.new2 * (g * g);
+    *p = *p * shrink - step * (*m / (sqrtf(*v) / a.root + a.eps));
+}
+
+__global__ void __launch_bounds__(256) adamw_steps(const __grid_constant__ bl_cu_adamw_all a)
+{
+    const int k = list_of(a.of, a.count);
+    const int64_t from = (int64_t)(blockIdx.x - a.of[k].first) * BL_CU_ADAMW_PIECE, left = a.of[k].n - from;
+    const int n = left < BL_CU_ADAMW_PIECE ? (int)left : BL_CU_ADAMW_PIECE;
+    float *p = a.of[k].p + from, *grad = a.of[k].grad + from, *m = a.of[k].m + from, *v = a.of[k].v + from;
+    const float shrink = a.of[k].shrink, step = a.of[k].step;
+    const bool whole = ((uintptr_t)p | (uintptr_t)grad | (uintptr_t)m | (uintptr_t)v) % 16 == 0;
+    for (int i = 4 * threadIdx.x; whole && i + 4 <= n; i += 4 * blockDim.x) {
+        float4 p4 = *(float4 *)(p + i), m4 = *(float4 *)(m + i), v4 = *(float4 *)(v + i);
+        const float4 g4 = *(const float4 *)(grad + i);
+        adamw(a, shrink, step, &p4.x, g4.x, &m4.x, &v4.x);
+        adamw(a, shrink, step, &p4.y, g4.y, &m4.y, &v4.y);
+        adamw(a, shrink, step, &p4.z, g4.z, &m4.z, &v4.z);
+        adamw(a, shrink, step, &p4.w, g4.w, &m4.w, &v4.w);
+        *(float4 *)(p + i) = p4;
+        *(float4 *)(m + i) = m4;
+        *(float4 *)(v + i) = v4;
+        if (a.clear) *(float4 *)(grad + i) = make_float4(0, 0, 0, 0);
+    }
+    for (int j = whole ? n / 4 * 4 + threadIdx.x : threadIdx.x; j < n; j += blockDim.x) {
+        adamw(a, shrink, step, p + j, grad[j], m + j, v + j);
+        if (a.clear) grad[j] = 0;
+    }
+}
+void bl_cu_adamw_steps(bl_stream s, const bl_cu_adamw_all *a)
+{
+    if (a->blocks) adamw_steps<<<a->blocks, 256, 0, s>>>(*a);
+}
+
+/* ---- sums of squares ---- */
+__global__ void __launch_bounds__(256) square_parts(const __grid_constant__ bl_cu_sums a)
+{
+    __shared__ double tmp[33];
+    const int k = list_of(a.of, a.count);
+    const int64_t from = (int64_t)(blockIdx.x - a.of[k].first) * BL_CU_SUMS_PIECE, left = a.of[k].n - from;
+    const int n = left < BL_CU_SUMS_PIECE ? (int)left : BL_CU_SUMS_PIECE;
+    const float *x = a.of[k].x + from;
+    double sum = 0;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) sum += (double)x[i] * x[i];
+    sum = block_sum(sum, tmp);
+    if (threadIdx.x == 0) a.parts[blockIdx.x] = sum;
+}
+__global__ void __launch_bounds__(256) square_sums(const __grid_constant__ bl_cu_sums a)
+{
+    __shared__ double tmp[33];
+    const unsigned k = blockIdx.x, end = k + 1 < (unsigned)a.count ? a.of[k + 1].first : a.blocks;
+    double sum = 0;
+    for (unsigned i = a.of[k].first + threadIdx.x; i < end; i += blockDim.x) sum += a.parts[i];
+    sum = block_sum(sum, tmp);
+    if (threadIdx.x == 0) a.to[k] = sum;
+}
+void bl_cu_sq_sums(bl_stream s, const bl_cu_sums *a)
+{
+    if (a->blocks) square_parts<<<a->blocks, 256, 0, s>>>(*a);
+    if (a->count) square_sums<<<(unsigned)a->count, 256, 0, s>>>(*a);
+}
+
+/* ---- moments of 8 bits ---- */
 /* The place of the nearest value, the lower one of two. */
 static __device__ int nearest(const float *table, float x)
 {

@@ -311,7 +311,7 @@ static void examples_of_every_format_train_and_wrong_ones_are_refused_by_line(vo
                     "--data-format", rows[i].format, "--seqlen", strcmp(rows[i].format, "text") ? "200" : "16",
                     "--pack", "--valid", "@dir/train.jsonl", "--steps", "3", "--lr", "0.01", "--curve", "@dir/f.curve",
                     "-o", "@dir/f");
-        if (strcmp(rows[i].format, "alpaca") == 0) expect(&r, 2, "the model takes"); /* 96 positions */
+        if (strcmp(rows[i].format, "alpaca") == 0) expect(&r, 2, "train.jsonl: sample 1 has"); /* 96 positions */
         else {
             expect(&r, 0, NULL);
             char *curve = text_of("@dir/f.curve");
@@ -332,6 +332,16 @@ static void examples_of_every_format_train_and_wrong_ones_are_refused_by_line(vo
         assert_false(bl_exists(filled("@dir/f")));
         ran_free(&r);
     }
+    study_write(S.dir, "train.jsonl", "{\"ids\": [5, 6], \"mask\": [0, 0]}\n");
+    ran r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "-o", "@dir/f");
+    expect(&r, 2, "train.jsonl: step 1: none of its tokens counts");
+    ran_free(&r);
+    study_write(S.dir, "valid.jsonl", "{\"ids\": [5, 6], \"mask\": [0, 0]}\n");
+    study_write(S.dir, "train.jsonl", "{\"ids\": [5, 6]}\n");
+    r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "--valid",
+            "@dir/valid.jsonl", "-o", "@dir/f");
+    expect(&r, 2, "valid.jsonl: no token of the validation text counts");
+    ran_free(&r);
 }
 
 /* ---- in a study ---- */

@@ -397,6 +397,59 @@ static void optimizer_steps_are_the_same_bits(void **state)
     }
 }
 
+/* More lists than a launch takes, of less than a piece and of several, whole vectors and not. */
+static void parameters_step_together(void **state)
+{
+    enum { LISTS = 150 };
+    (void)state;
+    BL_NEEDS_GPU;
+    both p[LISTS], g[LISTS], m[LISTS], v[LISTS], sums = both_flat(both_new(BL_F64, false, 1, LISTS));
+    bl_adamw_args on_cpu[LISTS], on_gpu[LISTS];
+    bl_tensor x[2][LISTS];
+    for (int i = 0; i < LISTS; i++) {
+        const int64_t n = i % 3 == 0 ? 9000 + i : 1 + 7 * i;
+        p[i] = both_flat(both_random(false, 1, n, (uint64_t)(1 + i), 1));
+        g[i] = both_flat(both_random(false, 1, n, (uint64_t)(1000 + i), 0.1f));
+        m[i] = both_flat(both_new(BL_F32, false, 1, n));
+        v[i] = both_flat(both_new(BL_F32, false, 1, n));
+        x[0][i] = g[i].c;
+        x[1][i] = g[i].g;
+        on_cpu[i] = (bl_adamw_args){.p = p[i].c,
+                                    .grad = g[i].c,
+                                    .m = m[i].c,
+                                    .v = v[i].c,
+                                    .lr = 1e-3 * (i + 1),
+                                    .beta1 = 0.9,
+                                    .beta2 = 0.95,
+                                    .eps = 1e-8,
+                                    .decay = 0.1,
+                                    .grad_scale = 0.7,
+                                    .step = 1};
+        on_gpu[i] = on_cpu[i];
+        on_gpu[i].p = p[i].g;
+        on_gpu[i].grad = g[i].g;
+        on_gpu[i].m = m[i].g;
+        on_gpu[i].v = v[i].g;
+    }
+    double sum[2][LISTS];
+    RUN(sq_sums, (&(bl_sq_sums_args){x[0], LISTS, sums.c}), (&(bl_sq_sums_args){x[1], LISTS, sums.g}));
+    assert_ok(cpu->ops->download(cpu, &sums.c, sum[0], &e));
+    assert_ok(gpu->ops->download(gpu, &sums.g, sum[1], &e));
+    for (int i = 0; i < LISTS; i++) assert_true(sum[0][i] > 0 && fabs(sum[0][i] - sum[1][i]) <= 1e-12 * sum[0][i]);
+    RUN(adamw_all, (&(bl_adamw_all_args){on_cpu, LISTS, true}), (&(bl_adamw_all_args){on_gpu, LISTS, true}));
+    for (int i = 0; i < LISTS; i++) {
+        both_equal(p[i]);
+        both_equal(m[i]);
+        both_equal(v[i]);
+        both_equal(g[i]);
+        both_drop(p[i]);
+        both_drop(m[i]);
+        both_drop(v[i]);
+        both_drop(g[i]);
+    }
+    both_drop(sums);
+}
+
 static void learned_grids_round_and_go_back(void **state)
 {
     enum { OUT = 11, IN = 100 };
@@ -659,6 +712,7 @@ int main(void)
         cmocka_unit_test(dropout_draws_what_plain_c_draws),
         cmocka_unit_test(rounding_by_chance_draws_what_plain_c_draws),
         cmocka_unit_test(optimizer_steps_are_the_same_bits),
+        cmocka_unit_test(parameters_step_together),
         cmocka_unit_test(learned_grids_round_and_go_back),
         cmocka_unit_test(grids_that_look_at_ends_round_and_go_back),
         cmocka_unit_test(activations_round_and_go_back),

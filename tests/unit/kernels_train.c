@@ -87,6 +87,63 @@ static void adamw_steps_as_its_formula(void **state)
     }
 }
 
+static void parameters_step_together_as_each_alone(void **state)
+{
+    (void)state;
+    enum { LISTS = 3, N = 40 };
+    static const int64_t n[LISTS] = {1, 13, 26};
+    float start[N], slope[N];
+    fill(start, N, 1);
+    fill(slope, N, 2);
+    EACH(be)
+    {
+        float p[2][N], grad[2][N], m[2][N] = {{0}}, v[2][N] = {{0}};
+        bl_buffer at_p[2], at_grad[2], at_m[2], at_v[2];
+        double sums[LISTS];
+        bl_adamw_args all[2][LISTS];
+        bl_tensor x[LISTS];
+        for (int k = 0; k < 2; k++) {
+            at_p[k] = (bl_buffer){.data = p[k]};
+            at_grad[k] = (bl_buffer){.data = grad[k]};
+            at_m[k] = (bl_buffer){.data = m[k]};
+            at_v[k] = (bl_buffer){.data = v[k]};
+            memcpy(p[k], start, sizeof start);
+            memcpy(grad[k], slope, sizeof slope);
+            for (int64_t i = 0, at = 0; i < LISTS; at += 4 * n[i++])
+                all[k][i] = (bl_adamw_args){.p = bl_tensor_1d(&at_p[k], (uint64_t)at, BL_F32, n[i]),
+                                            .grad = bl_tensor_1d(&at_grad[k], (uint64_t)at, BL_F32, n[i]),
+                                            .m = bl_tensor_1d(&at_m[k], (uint64_t)at, BL_F32, n[i]),
+                                            .v = bl_tensor_1d(&at_v[k], (uint64_t)at, BL_F32, n[i]),
+                                            .lr = 0.1 * (double)(i + 1),
+                                            .beta1 = 0.9,
+                                            .beta2 = 0.99,
+                                            .eps = 1e-6,
+                                            .decay = 0.2,
+                                            .grad_scale = 0.5,
+                                            .step = 2};
+        }
+        for (int i = 0; i < LISTS; i++) x[i] = all[0][i].grad;
+        assert_ok(be->ops->sq_sums(
+            be,
+            &(bl_sq_sums_args){.x = x, .n = LISTS, .to = bl_tensor_1d(&(bl_buffer){.data = sums}, 0, BL_F64, LISTS)},
+            &e));
+        for (int64_t i = 0, at = 0; i < LISTS; at += n[i++]) {
+            double want = 0;
+            for (int64_t j = 0; j < n[i]; j++) want += (double)slope[at + j] * slope[at + j];
+            assert_true(fabs(sums[i] - want) <= 1e-12 * want);
+        }
+        assert_ok(be->ops->adamw_all(be, &(bl_adamw_all_args){.of = all[0], .n = LISTS, .clear = true}, &e));
+        for (int i = 0; i < LISTS; i++) assert_ok(be->ops->adamw(be, &all[1][i], &e));
+        assert_memory_equal(p[0], p[1], sizeof start);
+        assert_memory_equal(m[0], m[1], sizeof start);
+        assert_memory_equal(v[0], v[1], sizeof start);
+        for (int i = 0; i < N; i++) assert_true(grad[0][i] == 0 && grad[1][i] == slope[i]);
+        all[0][1].decay = 0;
+        assert_refused(be->ops->adamw_all(be, &(bl_adamw_all_args){.of = all[0], .n = LISTS}, &e), BL_E_INTERNAL,
+                       "more than their rate");
+    }
+}
+
 /* The nearest code, but never one of the other sign: a moment that is all but 0 keeps its direction. */
 static void moments_of_eight_bits_keep_their_sign(void **state)
 {
@@ -478,6 +535,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dropout_keeps_the_share_it_should_whatever_the_chunks),
         cmocka_unit_test(adamw_steps_as_its_formula),
+        cmocka_unit_test(parameters_step_together_as_each_alone),
         cmocka_unit_test(moments_of_eight_bits_keep_their_sign),
         cmocka_unit_test(grids_have_the_straight_through_gradient),
         cmocka_unit_test(a_weight_at_an_end_of_the_range_is_inside_but_for_learned_steps),
