@@ -36,6 +36,26 @@ static bool has_default_width(const bl_method *m)
     return w && w->def.i > 0;
 }
 
+/* ":w4a8g64" for a method: where another has taken it too, without what this one has no option for. */
+static void add_width(const bl_method *m, bool taken, const char *s, size_t n, bl_text *out)
+{
+    const char *end = s + n, *next;
+    bool any = false;
+    if (!taken) {
+        bl_text_addn(out, s, n);
+        return;
+    }
+    for (const char *p = s + 1; p < end && !m->word; p = next) {
+        next = p + 1 + strcspn(p + 1, "wagp+");
+        const char *name = *p == 'w' ? "wbits" : *p == 'a' ? "abits" : "group";
+        if (next > end) next = end;
+        if (!has(m, name)) continue;
+        if (!any) bl_text_add(out, ":");
+        any = true;
+        bl_text_addn(out, p, (size_t)(next - p));
+    }
+}
+
 static bl_status two_stages(const bl_method *const *methods, const char *s, size_t n, bl_text *out, bl_err *e)
 {
     static const char key[] = "+solver=";
@@ -62,7 +82,7 @@ static bl_status two_stages(const bl_method *const *methods, const char *s, size
     if (has_default_width(m)) bl_text_addn(out, width, n_width);
     if (has(m, "round")) bl_text_add(out, "+round=false");
     bl_text_addf(&rest, "+%s", second->name);
-    bl_text_addn(&rest, width, n_width);
+    if (n_width) add_width(second, has_default_width(m), width, n_width, &rest);
     for (const char *o = width + n_width, *next; o < end; o = next) {
         next = o + 1 + strcspn(o + 1, "+");
         if (o == at) continue;

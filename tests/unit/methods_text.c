@@ -272,6 +272,10 @@ static void head_and_embeddings_are_a_stage_of_any_method_that_rounds(void **sta
         {"hqq:w2pc+head+lora+rank=4", "hqq:w2pc+ends:w2pc+embeddings=false+lora+rank=4"},
         {"billm+head", "billm+ends:w8g128+embeddings=false"}, /* has no bits of its own */
         {"quarot:w4+solver=gptq+head", "quarot+gptq:w4g128+ends:w4g128+embeddings=false"},
+        {"awq:w3g64+solver=quip", "awq:w3g64+round=false+quip:w3"}, /* has no group */
+        {"awq:w3pc+solver=quip", "awq:w3pc+round=false+quip:w3"},
+        {"awq:w4g32+solver=gguf+type=q4_0", "awq:w4g32+round=false+gguf:q4_0"}, /* no bits */
+        {"awq:w4g32+solver=mxfp4", "awq:w4g32+round=false+mxfp4"},
         {"awq:w4a8g64+solver=gptq+head+embeddings", "awq:w4g64+round=false+gptq:w4a8g64+ends:w4g64"},
         {"{\"gptq\": {\"wbits\": 3, \"head\": true}}", "gptq:w3g128+ends:w3g128+embeddings=false"},
         {"{\"chain\": [\"quarot\", {\"gptq\": {\"head\": true, \"embeddings\": true}}]}",
@@ -281,6 +285,7 @@ static void head_and_embeddings_are_a_stage_of_any_method_that_rounds(void **sta
         {"quarot+head+gptq:w4",
          "method quarot: no option 'head'; a stage after it rounds head and embeddings: +ends:w8"},
         {"lora+embeddings", "method lora: no option 'embeddings'; a stage after it"},
+        {"quarot:w3g64+solver=quip", "method quip: 'g64': it has no group"},
         {"gptq:w1+head", "method ends: wbits: 1 is not in 2..8"},
         {"gptq:w4+head=maybe", "method gptq: head: 'maybe'"},
         {"base+head", "method base: no option 'head'"},
