@@ -44,6 +44,8 @@ typedef struct bl_bench_result {
     size_t n_left_out; /* how many of kernels x shapes x M were not timed: the kernel does not take them, or they are
                           larger than its timings may be */
     bl_device_info device;
+    uint64_t caches; /* 0; else bytes of the last level caches, which hold the weights that should come from memory:
+                        there is no memory for more of them, and their share of its bandwidth is not told */
     double read_bytes_per_second; /* of memory, by all threads, each a part; on a GPU by a bf16 product */
     double peak[2];               /* operations a second in registers: of floats, of integers; 0: not known; on a GPU
                                      of a large bf16 product */

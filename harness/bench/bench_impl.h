@@ -74,7 +74,11 @@ typedef struct bl_copies {
     size_t n, floats; /* n: two at least */
     size_t at;
 } bl_copies;
-uint64_t bl_copies_bytes(void); /* twice the last cache, within 64 and 192 MB */
+/* The third level caches of all processors together, each once however many share it, as /sys/devices/system/cpu says;
+ * 0: not known. */
+uint64_t bl_last_caches(const char *cpus);
+/* Twice the caches, 64 MiB at least, but no more than an eighth of the memory, which may be less than the caches. */
+uint64_t bl_copies_bytes(uint64_t caches, uint64_t memory);
 /* As many copies as have about `bytes` together; two at least. */
 bl_status bl_copies_of_weight(bl_backend *be, const bl_weight *w, uint64_t bytes, bl_copies *out, bl_err *e);
 bl_status bl_copies_of_floats(const float *w, size_t n, uint64_t bytes, bl_copies *out, bl_err *e);

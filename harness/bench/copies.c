@@ -2,15 +2,49 @@
  * it in a cache, as a model that multiplies by one layer after another does.
  */
 #include "bench_impl.h"
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-uint64_t bl_copies_bytes(void)
+static bool first_line(const char *path, char *out, size_t size)
 {
-    const int64_t least = 64 << 20,
-                  most = 192 << 20; /* a virtual machine names the cache of cores that are not its own */
-    long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    return (uint64_t)BL_MIN(BL_MAX(2 * (int64_t)BL_MAX(cache, 0L), least), most);
+    FILE *f = fopen(path, "re");
+    const bool there = f && fgets(out, (int)size, f);
+    if (there) out[strcspn(out, "\n")] = 0;
+    if (f) fclose(f);
+    return there;
+}
+
+uint64_t bl_last_caches(const char *cpus)
+{
+    enum { GAP = 64, LIST = 256 }; /* numbers without a processor that end the search */
+    char path[512], size[32], list[LIST], seen[64][LIST];
+    uint64_t all = 0;
+    size_t n = 0;
+    for (int cpu = 0, missing = 0; missing < GAP; cpu++) {
+        snprintf(path, sizeof path, "%s/cpu%d/cache/index3/size", cpus, cpu);
+        const bool there = first_line(path, size, sizeof size);
+        snprintf(path, sizeof path, "%s/cpu%d/cache/index3/shared_cpu_list", cpus, cpu);
+        if (!there || !first_line(path, list, sizeof list)) {
+            missing++;
+            continue;
+        }
+        missing = 0;
+        size_t i = 0;
+        while (i < n && strcmp(seen[i], list) != 0) i++;
+        if (i < n || n == BL_COUNT(seen)) continue;
+        memcpy(seen[n++], list, sizeof list);
+        char *unit;
+        const uint64_t k = strtoull(size, &unit, 10);
+        all += k << (*unit == 'K' ? 10 : *unit == 'M' ? 20 : 0);
+    }
+    return all;
+}
+
+uint64_t bl_copies_bytes(uint64_t caches, uint64_t memory)
+{
+    const uint64_t least = 64 << 20, wanted = BL_MAX(2 * caches, least);
+    return wanted <= memory / 8 ? wanted : BL_MAX(memory / 8, least);
 }
 
 void bl_copies_free(bl_copies *c)

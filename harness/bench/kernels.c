@@ -407,7 +407,7 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
             .cold_max = cold->seconds_max,
             .cold_ratio = cold->seconds > 0 ? cold_blas / cold->seconds : 0,
             .bytes = t->bytes,
-            .of_memory = cold->seconds > 0 && out->read_bytes_per_second > 0
+            .of_memory = cold->seconds > 0 && !out->caches && out->read_bytes_per_second > 0
                              ? t->bytes / cold->seconds / out->read_bytes_per_second
                              : 0,
             .of_peak = peak > 0 ? bl_kernel_flops(&t->s) / c->seconds / peak : 0,
@@ -443,7 +443,6 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     }
     if (!o.repetitions) o.repetitions = 5;
     if (o.min_time <= 0) o.min_time = 0.05;
-    if (!o.cold_bytes && cpu) o.cold_bytes = bl_copies_bytes();
     if (o.out) BL_TRY(bl_dir_usable(o.out, e));
     if (!(pick = bl_alloc(a, n_kernels, sizeof *pick, e))) return BL_E_NOMEM;
     for (size_t k = 0; k < n_kernels; k++)
@@ -465,6 +464,11 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o.threads}, &b.be, e));
     b.be->ops->device_info(b.be, &r.device);
     o.threads = r.device.threads;
+    if (!o.cold_bytes) {
+        const uint64_t caches = bl_last_caches("/sys/devices/system/cpu");
+        o.cold_bytes = bl_copies_bytes(caches, r.device.memory_bytes);
+        if (o.cold_bytes <= caches) r.caches = caches;
+    }
     r.blas_core = bl_blas_core();
     bl_blas_threads(r.device.threads, &r.device);
     BL_TRY(find_shapes(&b, e));

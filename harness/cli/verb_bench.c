@@ -136,6 +136,10 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
             printf("Not a quiet machine: OpenBLAS itself was %.2f times slower in one repetition than in another "
                    "(neighbours, or a processor that slows down; load %.1f before).\n",
                    r.drift, r.load);
+        if (r.caches)
+            printf("The caches of the third level hold %.0f MB, and an eighth of the memory is no more: weights that "
+                   "should come from memory may be in one, so their share of its bandwidth is not told.\n",
+                   (double)r.caches / 1e6);
         if (r.n_left_out)
             printf("%zu combinations are left out: a kernel is for few rows or for many, and the plain reference only "
                    "runs small products.\n",

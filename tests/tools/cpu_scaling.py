@@ -42,6 +42,10 @@ def products(o, threads):
             for r in rows if r["kernel"] != "openblas"}
 
 
+def told(part):
+    return "%.0f%%" % (100 * part) if part else "-"  # none where caches hold more than there is memory for
+
+
 def table(o, counts, found, share):
     out = ["| | " + " | ".join("%d" % n for n in counts) + " | unit | " +
            " | ".join("eff. %d" % n for n in counts[1:]) + (" | memory" if share else "") + " |",
@@ -52,7 +56,7 @@ def table(o, counts, found, share):
         out.append("| %s | %s | %s | %s |" % (
             key[0], " | ".join("%.1f" % r for r in rates), key[1],
             " | ".join(["%.0f%%" % (100 * r / (n * base)) for n, r in list(zip(counts, rates))[1:]] +
-                       (["%.0f%%" % (100 * found[counts[-1]][key][1])] if share else []))))
+                       ([told(found[counts[-1]][key][1])] if share else []))))
     return out
 
 
