@@ -80,6 +80,8 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
+static unsigned spares(const void *opts_) { return ((const opts *)opts_)->importance ? 0 : BL_NEED_CHANNELS; }
+
 /* I of the inputs of a linear; no tensor: alike. */
 static bl_status importance_of(const bl_method_run *r, const bl_linear *lin, bl_tensor *out, bl_err *e)
 {
@@ -160,6 +162,7 @@ const bl_method bl_method_gguf = {
         "The importance of inputs comes from windows of the calibration text of this study, not from chunks of 512 "
         "tokens.",
     .needs = BL_NEED_CHANNELS,
+    .spares = spares,
     .opts = rows,
     .opts_size = sizeof(opts),
     .word = "type",

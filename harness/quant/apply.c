@@ -267,7 +267,7 @@ out:
     return st;
 }
 
-static unsigned wants_of(const bl_method *m) /* bl_calib_wants */
+static unsigned wants_of(const bl_method_run *r) /* bl_calib_wants */
 {
     static const struct {
         unsigned need, want;
@@ -276,9 +276,10 @@ static unsigned wants_of(const bl_method *m) /* bl_calib_wants */
                 {BL_NEED_INPUTS, BL_CALIB_INPUTS},
                 {BL_NEED_MISMATCH, BL_CALIB_MISMATCH},
                 {BL_NEED_ORIGINAL, BL_CALIB_ORIGINAL}};
-    unsigned wants = 0;
+    unsigned wants = 0,
+             needs = bl_choice_needs(&(bl_method_choice){.method = r->method, .opts = (void *)(uintptr_t)r->opts});
     for (size_t i = 0; i < BL_COUNT(rows); i++)
-        if (m->needs & rows[i].need) wants |= rows[i].want;
+        if (needs & rows[i].need) wants |= rows[i].want;
     return wants;
 }
 
@@ -360,7 +361,7 @@ static bl_status calibrate(work *k, bl_checkpoint *source, bool first, const cha
 {
     bl_status st = BL_OK;
     bl_calib_windows w = {0};
-    unsigned wants = wants_of(k->run.method);
+    unsigned wants = wants_of(&k->run);
 
     if (!wants) return BL_OK;
     BL_TRY(draw(k, source, wants, &w, e));
@@ -616,7 +617,7 @@ static double pack_end(const bl_linear *l)
 static void weigh(const bl_method_run *run, const bl_calib_choice *calib, uint64_t limit, bl_stage_forecast *out)
 {
     const bl_model *m = run->model;
-    unsigned wants = wants_of(run->method);
+    unsigned wants = wants_of(run);
     double most = 0, block = 0, ends = (double)bl_linear_bytes(&m->embed);
     bl_calib_size size;
     bl_method_run known = *run;

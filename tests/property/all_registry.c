@@ -56,7 +56,7 @@ static void with_options(const bl_method *m, const char *text, each_text *use)
     use(m, text);
     for (const bl_opt *o = m->opts; o && o->type != BL_OPT_END; o++) {
         if (o->type == BL_OPT_BOOL) {
-            snprintf(longer, sizeof longer, "%s+%s", text, o->name);
+            snprintf(longer, sizeof longer, "%s+%s%s", text, o->name, o->def.b ? "=false" : "");
             use(m, longer);
         }
         for (int c = 0; o->type == BL_OPT_CHOICE && o->choices[c]; c++) {

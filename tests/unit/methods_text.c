@@ -315,6 +315,26 @@ static void head_and_embeddings_are_a_stage_of_any_method_that_rounds(void **sta
     }
 }
 
+/* Options that make a method look at no text. */
+static void what_a_method_needs_depends_on_its_options(void **state)
+{
+    static const struct {
+        const char *text;
+        unsigned needs;
+    } rows[] = {{"gguf:q4_k", BL_NEED_CHANNELS},
+                {"gguf:q4_k+importance=false", BL_NEED_NOTHING},
+                {"quarot+gguf:q4_k_m+importance=false", BL_NEED_NOTHING},
+                {"gguf:q4_k+importance=false+ends", BL_NEED_NOTHING}};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_method_chain c;
+        assert_ok(bl_chain_parse(bl_methods, rows[i].text, &c, &e));
+        assert_int_equal(bl_chain_needs(&c), rows[i].needs);
+        bl_chain_free(&c);
+    }
+}
+
 static void a_chain_that_cannot_be_is_refused(void **state)
 {
     (void)state;
@@ -464,6 +484,7 @@ int main(void)
         cmocka_unit_test(survives_failure_of_every_allocation),
         cmocka_unit_test(a_chain_has_one_text_and_the_width_of_its_last_quantizer),
         cmocka_unit_test(head_and_embeddings_are_a_stage_of_any_method_that_rounds),
+        cmocka_unit_test(what_a_method_needs_depends_on_its_options),
         cmocka_unit_test(a_chain_that_cannot_be_is_refused),
         cmocka_unit_test(a_chain_is_read_from_json_as_from_text),
         cmocka_unit_test(options_of_a_chain_are_recorded_by_stage),
