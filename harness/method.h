@@ -97,6 +97,11 @@ typedef struct bl_method {
     bl_status (*check)(const bl_method_run *r, bl_err *e);
     bl_status (*model)(const bl_method_run *r, bl_err *e);
     bl_status (*block)(const bl_method_run *r, int64_t block, bl_err *e);
+    /* How many neighbouring blocks are in memory together; NULL: one. Then `block` is called of each in turn, with
+     * inputs that the ones before leave by now, and `blocks` of all of them, with the inputs of the first as `block`
+     * had them (bl_calib_window, and what the model as it was makes of its own after the last), before `layer`. */
+    int64_t (*together)(const bl_method_run *r);
+    bl_status (*blocks)(const bl_method_run *r, int64_t first, int64_t n, bl_err *e);
     bl_status (*layer)(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e);
     /* What of a whole model in memory is trained, on text that `finetune` is given; a method that has it is refused
      * where there is none to train on. */

@@ -5,8 +5,9 @@
  *     y = (Q_w(W) + alpha / r B A) Q_a(R x)                 R that reassembly, W with its columns
  *
  * at three places of a block: before q, k and v; gate and up; down. The threshold above which a channel is taken apart
- * is the one of least loss of what reads it, rounded (qllm_reassembly.c). A, B and the norms are trained to do what the
- * block did (shared_block.h) with AdamW, its rate falling to 0; then B A is added to W, which is rounded again.
+ * is the one of least loss of what reads it, rounded (qllm_reassembly.c). A, B and the norms of some blocks together
+ * are trained to do what these blocks did (shared_block.h) with AdamW, its rate falling to 0; then B A is added to W,
+ * which is rounded again.
  */
 #include "qllm.h"
 #include "harness/method.h"
@@ -19,7 +20,7 @@
 #include <string.h>
 
 typedef struct opts {
-    int64_t wbits, group, abits, rank, epochs, batch;
+    int64_t wbits, group, abits, rank, epochs, batch, together;
     double ratio, alpha, lr, decay;
     bool reassemble, always, norms;
 } opts;
@@ -38,6 +39,8 @@ static const bl_opt rows[] = {
      .doc = "a place is reassembled even where that loses more than leaving it, as published"},
     {"epochs", BL_OPT_INT, .min = 0, .max = 1000, .def.i = 10, .at = offsetof(opts, epochs), .arg = "N",
      .doc = "passes of a block over the text; 0: no low-rank terms"},
+    {"together", BL_OPT_INT, .min = 1, .max = BL_BLOCKS_TOGETHER, .def.i = 4, .at = offsetof(opts, together),
+     .arg = "N", .doc = "blocks that are tuned at once, to do what the last of them did; they are in memory together"},
     {"batch", BL_OPT_INT, .min = 1, .max = 4096, .def.i = 1, .at = offsetof(opts, batch), .arg = "N",
      .doc = "windows of a step"},
     {"rank", BL_OPT_INT, .min = 1, .max = 65536, .def.i = 4, .at = offsetof(opts, rank), .arg = "N",
@@ -61,6 +64,7 @@ static void settle(void *options)
     }
     if (o->epochs) return;
     o->batch = 1;
+    o->together = 4;
     o->rank = 4;
     o->alpha = 1;
     o->lr = 5e-4;
@@ -317,10 +321,22 @@ static bl_status turned_input(tuning *k, const bl_transform *t, bl_tensor *x, bl
     return st;
 }
 
+/* Blocks that are tuned together; what is told of hooks and gradients is theirs. */
+typedef struct joint {
+    tuning k[BL_BLOCKS_TOGETHER];
+    int64_t first, n;
+} joint;
+
+static tuning *of_block(void *ctx, int64_t block)
+{
+    joint *j = ctx;
+    return &j->k[block - j->first];
+}
+
 static bl_status product(void *ctx, bl_model *m, int64_t block, bl_role role, int64_t row0, bl_tensor x, bl_tensor y,
                          bool accumulate, bl_err *e)
 {
-    tuning *k = ctx;
+    tuning *k = of_block(ctx, block);
     const bl_transform *t = transform_before(k, role);
     bl_status st = t ? turned_input(k, t, &x, e) : BL_OK;
     return st == BL_OK ? k->plain.product(k->plain.ctx, m, block, role, row0, x, y, accumulate, e) : st;
@@ -329,7 +345,7 @@ static bl_status product(void *ctx, bl_model *m, int64_t block, bl_role role, in
 static bl_status linears(void *ctx, bl_model *m, int64_t block, const bl_role *role, int n, bl_tensor x,
                          const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
 {
-    tuning *k = ctx;
+    tuning *k = of_block(ctx, block);
     bl_status st = BL_OK;
     const bl_transform *t = transform_before(k, role[0]); /* the others read the same */
     const bl_tensor inside = dx.buf ? part_of(k->dx, dx) : dx;
@@ -346,7 +362,7 @@ out:
 
 static bl_tensor norm(void *ctx, bl_model *m, int64_t block, bl_role role)
 {
-    tuning *k = ctx;
+    tuning *k = of_block(ctx, block);
     return k->back.norm(k->back.ctx, m, block, role);
 }
 
@@ -459,17 +475,20 @@ out:
     return st;
 }
 
-static bl_status steps(const tuning *k, bl_block_learner *by, bl_err *e)
+static bl_status steps(joint *j, bl_block_learner *by, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_method_run *r = k->r;
-    bl_adamw adam = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .decay = k->o->decay};
+    const bl_method_run *r = by->run;
+    const opts *o = r->opts;
+    bl_adamw adam[BL_BLOCKS_TOGETHER];
     bl_rng random = bl_rng_at(r->seed, bl_rng_key("qllm", (uint64_t)by->block), 0);
-    const int64_t windows = bl_calib_sequences(r->calib), batch = BL_MIN(k->o->batch, windows), each = windows / batch,
-                  all = k->o->epochs * each;
+    const int64_t windows = bl_calib_sequences(r->calib), batch = BL_MIN(o->batch, windows), each = windows / batch,
+                  all = o->epochs * each;
     const double scale = 2 / ((double)(batch * by->tokens) * (double)r->model->config.dim);
     int64_t *order = bl_alloc(r->scratch, (size_t)windows, sizeof *order, e);
     if (!order) return BL_E_NOMEM;
+    for (int64_t i = 0; i < j->n; i++)
+        adam[i] = (bl_adamw){.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .decay = o->decay};
     for (int64_t i = 0; i < windows; i++) order[i] = i;
     for (int64_t step = 0; step < all; step++) {
         double sum = 0;
@@ -481,34 +500,44 @@ static bl_status steps(const tuning *k, bl_block_learner *by, bl_err *e)
                          (long long)by->block, (long long)step + 1);
             goto out;
         }
-        BL_TRY(bl_adamw_step(&adam, k->t, k->o->lr * (1 - (double)step / (double)all), NULL, e));
+        for (int64_t i = 0; i < j->n; i++)
+            BL_TRY(bl_adamw_step(&adam[i], j->k[i].t, o->lr * (1 - (double)step / (double)all), NULL, e));
     }
 out:
     return st;
 }
 
-static bl_status tune(const bl_method_run *r, int64_t block, bl_err *e)
+static bl_status tune(const bl_method_run *r, int64_t first, int64_t n, bl_err *e)
 {
     bl_status st = BL_OK;
-    tuning k = {.r = r, .o = r->opts};
-    const bl_block_hooks hooks = {.product = product, .ctx = &k};
-    const bl_block_grads grads = {.linears = linears, .norm = norm, .product = product, .ctx = &k};
-    bl_block_learner by = {.run = r, .block = block, .hooks = &hooks, .grads = &grads};
+    joint j = {.first = first, .n = n};
+    const bl_block_hooks hooks = {.product = product, .ctx = &j};
+    const bl_block_grads grads = {.linears = linears, .norm = norm, .product = product, .ctx = &j};
+    bl_block_learner by = {.run = r, .block = first, .blocks = n, .hooks = &hooks, .grads = &grads};
     double before, learned, merged = INFINITY;
 
+    for (int64_t i = 0; i < n; i++) j.k[i] = (tuning){.r = r, .o = r->opts};
     BL_TRY(bl_block_learner_begin(&by, e));
-    BL_TRY(tuning_begin(&k, block, by.tokens, e));
+    for (int64_t i = 0; i < n; i++) BL_TRY(tuning_begin(&j.k[i], first + i, by.tokens, e));
     BL_TRY(loss(&by, &before, e));
-    BL_TRY(steps(&k, &by, e));
+    BL_TRY(steps(&j, &by, e));
     BL_TRY(loss(&by, &learned, e));
-    BL_TRY(merge(&k, e));
+    for (int64_t i = 0; i < n; i++) BL_TRY(merge(&j.k[i], e));
     BL_TRY(loss(&by, &merged, e));
-    bl_log(BL_LOG_DEBUG, "block %lld: squared difference to the original %g, at first %g, with terms beside %g%s",
-           (long long)block, merged, before, learned, merged <= before ? "" : ", so what was learned is not taken");
+    bl_log(BL_LOG_DEBUG,
+           "blocks %lld to %lld: squared difference to the original %g, at first %g, with terms beside %g%s",
+           (long long)first, (long long)(first + n - 1), merged, before, learned,
+           merged <= before ? "" : ", so what was learned is not taken");
 out:
     bl_block_learner_end(&by);
-    tuning_end(&k, block, st == BL_OK && merged <= before);
+    for (int64_t i = 0; i < n; i++) tuning_end(&j.k[i], first + i, st == BL_OK && merged <= before);
     return st;
+}
+
+static int64_t together(const bl_method_run *r)
+{
+    const opts *o = r->opts;
+    return o->epochs ? BL_MIN(o->together, r->model->config.n_layers) : 1;
 }
 
 static bl_status block(const bl_method_run *r, int64_t b, bl_err *e)
@@ -517,8 +546,16 @@ static bl_status block(const bl_method_run *r, int64_t b, bl_err *e)
     bl_mark mark = bl_arena_mark(r->scratch);
     bl_status st = BL_OK;
     for (int at = ATTN; at <= DOWN && o->abits && o->reassemble; at++) BL_TRY(reassemble(r, b, at, e));
-    if (o->epochs) BL_TRY(tune(r, b, e));
+    if (o->epochs && together(r) == 1) BL_TRY(tune(r, b, 1, e));
 out:
+    bl_arena_release(r->scratch, mark);
+    return st;
+}
+
+static bl_status blocks(const bl_method_run *r, int64_t first, int64_t n, bl_err *e)
+{
+    bl_mark mark = bl_arena_mark(r->scratch);
+    const bl_status st = tune(r, first, n, e);
     bl_arena_release(r->scratch, mark);
     return st;
 }
@@ -552,17 +589,21 @@ static const size_t ops[] = {
 
 const bl_method bl_method_qllm = {
     .name = "qllm",
-    .version = 1,
+    .version = 2,
     .title = "QLLM",
     .cite = "Liu et al. 2024, arXiv 2310.08041",
     .doc = "Channels of activations that stand out become several smaller ones, paid for by putting similar ones "
-           "together, so that a token can be rounded with one scale; low-rank terms learned block by block end in the "
-           "weights: qllm:w4a8, qllm:w4a4. qllm:w4a4+epochs=0: the reassembly alone.",
+           "together, so that a token can be rounded with one scale; low-rank terms learned of four blocks at a time "
+           "end in "
+           "the weights: qllm:w4a8, qllm:w4a4. qllm:w4a4+epochs=0: the reassembly alone.",
     .deviates =
-        "blocks are tuned one at a time, where four are published together; the norm after the blocks is not tuned\n"
-        "a place is reassembled only where what reads it loses less than as it is (+always: as published), and a block "
-        "keeps what was learned only where it is nearer to the original once rounded again\n"
-        "thresholds and pairs come of the inputs that the blocks before leave by now, pairs of 1024 rows of all text\n"
+        "the norm after the blocks is not tuned; blocks that are left over when four are taken at a time are tuned "
+        "too\n"
+        "a place is reassembled only where what reads it loses less than as it is (+always: as published), and blocks "
+        "keep what was learned only where they are nearer to the original once rounded again\n"
+        "thresholds and pairs come of the inputs that the blocks before leave by now, those of one set reassembled and "
+        "not "
+        "rounded yet; pairs of 1024 rows of all text\n"
         "queries, keys and values are not rounded in training; keys and values are by --kv\n"
         "everything in fp32; ranges hold 0; scales of weights are rounded to fp16 before codes are chosen",
     .wbits = 0x1fc, /* 2..8 */
@@ -573,6 +614,8 @@ const bl_method bl_method_qllm = {
     .check = check,
     .ops = ops,
     .block = block,
+    .together = together,
+    .blocks = blocks,
     .layer = layer,
     .predict = predict,
     .about = true, /* the transforms' rows depend on the text */

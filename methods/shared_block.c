@@ -9,11 +9,12 @@ bl_status bl_block_learner_begin(bl_block_learner *k, bl_err *e)
     const bl_method_run *r = k->run;
     bl_model *m = r->model;
     k->tokens = bl_calib_tokens(r->calib) / bl_calib_sequences(r->calib);
-    BL_TRY(bl_calib_targets(r->calib, e));
+    k->blocks = BL_MAX(k->blocks, 1);
+    if (k->blocks == 1) BL_TRY(bl_calib_targets(r->calib, e)); /* else they are there */
     BL_TRY(bl_matrix_new(r, r->be->act, k->tokens, m->config.dim, &k->x, e));
     BL_TRY(bl_matrix_new(r, r->be->act, k->tokens, m->config.dim, &k->target, e));
     BL_TRY(bl_kv_new(m, k->tokens, 1, true, BL_KV_ACT, &k->kv, e));
-    BL_TRY(bl_tape_new(m, k->tokens, &k->tape, e));
+    for (int64_t b = 0; b < k->blocks; b++) BL_TRY(bl_tape_new(m, k->tokens, &k->tape[b], e));
     st = r->ops->buffer_new(r->be, 64, &k->sum, e);
 out:
     return st;
@@ -24,7 +25,7 @@ void bl_block_learner_end(bl_block_learner *k)
     bl_matrix_free(k->run, &k->x);
     bl_matrix_free(k->run, &k->target);
     k->run->ops->buffer_free(k->sum);
-    bl_tape_free(k->run->model, &k->tape);
+    for (int64_t b = 0; b < k->blocks; b++) bl_tape_free(k->run->model, &k->tape[b]);
     bl_kv_free(k->kv);
     k->kv = NULL;
     k->sum = NULL;
@@ -44,9 +45,11 @@ bl_status bl_block_learner_window(bl_block_learner *k, int64_t window, double sc
     bl_kv_reset(k->kv);
     BL_TRY(bl_kv_slot(k->kv, k->tokens, -1, 0, &slot, e));
     const bl_batch b = {.n_seq = 1, .start = start, .past = past, .slot = &slot};
-    BL_TRY(bl_block_forward(m, k->block, &b, k->kv, k->x, k->hooks, scale != 0 ? &k->tape : NULL, e));
+    for (int64_t i = 0; i < k->blocks; i++)
+        BL_TRY(bl_block_forward(m, k->block + i, &b, k->kv, k->x, k->hooks, scale != 0 ? &k->tape[i] : NULL, e));
     BL_TRY(r->ops->differ(r->be, &(bl_differ_args){.x = k->x, .y = k->target, .sum = all, .scale = scale}, e));
-    if (scale != 0) BL_TRY(bl_block_backward(m, k->block, &b, k->kv, &k->tape, k->x, false, k->grads, e));
+    for (int64_t i = k->blocks - 1; scale != 0 && i >= 0; i--)
+        BL_TRY(bl_block_backward(m, k->block + i, &b, k->kv, &k->tape[i], k->x, i > 0, k->grads, e));
     BL_TRY(r->ops->download(r->be, &all, &squares, e));
     *sum += squares;
 out:

@@ -15,16 +15,17 @@
 #include "harness/model/backward.h"
 #include "kernels/base/rng.h"
 
+enum { BL_BLOCKS_TOGETHER = 8 }; /* at most */
 typedef struct bl_block_learner {
     const bl_method_run *run;
-    int64_t block;
+    int64_t block, blocks;       /* the first, and how many go together; 0: one */
     const bl_block_hooks *hooks; /* of the forward pass; NULL: linears as they are */
     const bl_block_grads *grads;
     /* its own */
     int64_t tokens;      /* of a window */
     bl_tensor x, target; /* act [tokens, dim] */
     bl_kv *kv;
-    bl_tape tape;
+    bl_tape tape[BL_BLOCKS_TOGETHER];
     bl_buffer *sum; /* of the squares of a window's differences */
 } bl_block_learner;
 

@@ -193,10 +193,12 @@ out:
 
 /* The blocks that an interrupted process left: what it said of their layers, and the calibration text goes through them
  * as they are by now. */
+static int64_t together(const bl_method_run *r) { return r->method->together ? r->method->together(r) : 1; }
+
 static bl_status go_on(work *k, bl_err *e)
 {
     bl_status st = BL_OK;
-    int64_t n = bl_variant_left(k->v);
+    const int64_t left = bl_variant_left(k->v), n = left - left % together(&k->run); /* whole sets */
     bl_checkpoint *done = NULL;
     bl_model *m = NULL;
     bl_json *j = NULL;
@@ -225,31 +227,74 @@ out:
     return st;
 }
 
-static bl_status one_block(work *k, int64_t b, bl_err *e)
+/* What a method does to a block beside its linears. */
+static bl_status change(work *k, int64_t b, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_method *method = k->run.method;
+    bl_model *m = k->run.model;
+    bl_calibration *calib = k->run.calib;
+    /* Of a method that calibrates on blocks as they were all is gathered and sent on before it changes anything. */
+    if (calib && method->original_inputs && b + 1 < m->config.n_layers)
+        st = bl_calib_gather_advance(calib, linear_roles(m, b), e);
+    else if (calib && (method->block || method->original_inputs)) st = bl_calib_gather(calib, linear_roles(m, b), e);
+    if (st == BL_OK && method->block) st = method->block(&k->run, b, e);
+    return st;
+}
+
+/* The linears of a block, which is then done. A block that an interrupted process wrote is there already: it was made
+ * of the same, to the same bits. */
+static bl_status finish(work *k, int64_t b, bl_err *e)
 {
     bl_status st = BL_OK;
     int64_t before = k->n_layers;
     const bl_method *method = k->run.method;
     bl_model *m = k->run.model;
     bl_calibration *calib = k->run.calib;
+    if (method->layer) BL_TRY(layers(k, b, e));
+    if (calib && !method->original_inputs && b + 1 < m->config.n_layers) BL_TRY(bl_calib_advance(calib, e));
+    if (b < bl_variant_left(k->v)) return BL_OK;
+    BL_TRY(bl_variant_block(k->v, m, b, e));
+    BL_TRY(keep_block(k, b, before, e));
+out:
+    return st;
+}
+
+/* Blocks first .. first + n, which are in memory: those of a method that changes several together. */
+static bl_status change_together(work *k, int64_t first, int64_t n, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_calibration *calib = k->run.calib;
+    BL_TRY(bl_calib_hold(calib, e));
+    for (int64_t b = first; b < first + n; b++) {
+        if (b > first) BL_TRY(bl_calib_advance(calib, e));
+        BL_TRY(change(k, b, e));
+    }
+    BL_TRY(bl_calib_targets(calib, e));
+    BL_TRY(bl_calib_rewind(calib, e));
+    st = k->run.method->blocks(&k->run, first, n, e);
+out:
+    return st;
+}
+
+static bl_status some_blocks(work *k, int64_t first, int64_t n, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t held = 0;
 
     if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-    BL_TRY(bl_block_acquire(m, b, e));
-    /* Of a method that calibrates on blocks as they were all is gathered and sent on before it changes anything. */
-    if (calib && method->original_inputs && b + 1 < m->config.n_layers)
-        st = bl_calib_gather_advance(calib, linear_roles(m, b), e);
-    else if (calib && (method->block || method->original_inputs)) st = bl_calib_gather(calib, linear_roles(m, b), e);
-    if (st == BL_OK && method->block) st = method->block(&k->run, b, e);
-    if (st == BL_OK && method->layer) st = layers(k, b, e);
-    if (st == BL_OK && calib && !method->original_inputs && b + 1 < m->config.n_layers) st = bl_calib_advance(calib, e);
-    if (st == BL_OK) st = bl_variant_block(k->v, m, b, e);
-    if (st == BL_OK) st = keep_block(k, b, before, e);
-    bl_block_release(m, b);
-    if (st == BL_OK) {
+    for (; held < n; held++) BL_TRY(bl_block_acquire(k->run.model, first + held, e));
+    if (together(&k->run) > 1) BL_TRY(change_together(k, first, n, e));
+    for (int64_t b = first; b < first + n; b++) {
+        if (together(&k->run) == 1) BL_TRY(change(k, b, e));
+        BL_TRY(finish(k, b, e));
+        bl_block_release(k->run.model, b);
+        held--;
         k->done++;
-        st = tell(k, 0, NULL, e);
+        BL_TRY(tell(k, 0, NULL, e));
     }
 out:
+    for (int64_t b = first + n - held; b < first + n; b++) bl_block_release(k->run.model, b);
     return st;
 }
 
@@ -280,7 +325,7 @@ static unsigned wants_of(const bl_method_run *r) /* bl_calib_wants */
              needs = bl_choice_needs(&(bl_method_choice){.method = r->method, .opts = (void *)(uintptr_t)r->opts});
     for (size_t i = 0; i < BL_COUNT(rows); i++)
         if (needs & rows[i].need) wants |= rows[i].want;
-    return wants;
+    return together(r) > 1 ? wants | BL_CALIB_HELD : wants;
 }
 
 enum { FEW_KINDS = 16, FEW_TIMES = 32 }; /* no text that is meant has so few, each so many times */
@@ -453,7 +498,9 @@ static bl_status run_stage(work *k, bl_checkpoint *source, bool first, const cha
     if (method->model) BL_TRY(method->model(&k->run, e));
     BL_TRY(calibrate(k, source, first, dir, e));
     BL_TRY(go_on(k, e));
-    for (int64_t b = bl_variant_left(k->v); b < m->config.n_layers; b++) BL_TRY(one_block(k, b, e));
+    const int64_t each = together(&k->run), left = bl_variant_left(k->v);
+    for (int64_t b = left - left % each; b < m->config.n_layers; b += each)
+        BL_TRY(some_blocks(k, b, BL_MIN(each, m->config.n_layers - b), e));
     if (method->layer && method->wants_head && method->wants_head(&k->run)) {
         BL_TRY(one(k, &m->embed, e));
         if (m->head.weight.format) BL_TRY(one(k, &m->head, e));
@@ -634,6 +681,9 @@ static void weigh(const bl_method_run *run, const bl_calib_choice *calib, uint64
         most = BL_MAX(most, n);
         if (lin->block == 0) block += (double)bl_linear_bytes(lin);
     }
+    if (together(run) > 1) /* dense, as they were and with what was learned beside */
+        block = BL_MAX(block,
+                       3 * sizeof(float) / 2.0 * (double)together(run) * out->weights / (double)m->config.n_layers);
     double beside = 2 * block + 2 * sizeof(float) * most; /* as it was and as it will be; dense */
     if (run->method->wants_head && run->method->wants_head(run))
         beside = BL_MAX(beside, pack_end(m->head.weight.format ? &m->head : &m->embed));

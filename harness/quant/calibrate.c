@@ -35,9 +35,11 @@ struct bl_calibration {
     bl_calib_store *x;  /* inputs of `block`, [n * seqlen, dim] */
     bl_model *original; /* with BL_CALIB_BOTH: the model as it was, and its inputs of `block` */
     bl_calib_store *x0;
-    bl_calib_store *y0; /* with BL_CALIB_ORIGINAL: what it makes of them */
-    bl_buffer *pass;    /* act [pass rows, dim] */
-    bl_buffer *turned;  /* inputs after a linear's transforms */
+    bl_calib_store *y0;           /* with BL_CALIB_ORIGINAL: what it makes of them */
+    bl_calib_store *held, *held0; /* with BL_CALIB_HELD: x and x0 of block held_block */
+    int64_t held_block;
+    bl_buffer *pass;   /* act [pass rows, dim] */
+    bl_buffer *turned; /* inputs after a linear's transforms */
     bl_kv *kv;
     int64_t pass_windows;
     int32_t *start, *past, *slot;
@@ -326,6 +328,10 @@ static bl_status begin(bl_model *m, bl_model *original, const bl_calib_windows *
     if (original) BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->x0, e));
     if (wants & BL_CALIB_ORIGINAL)
         BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->y0, e));
+    if (wants & BL_CALIB_HELD) {
+        BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->held, e));
+        BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->held0, e));
+    }
     BL_TRY(be->ops->buffer_new(be, (uint64_t)(c->pass_windows * w->seqlen * m->config.dim) * bl_dtype_bytes(be->act),
                                &c->pass, e));
     BL_TRY(embed(c, w->ids, e));
@@ -538,6 +544,37 @@ bl_status bl_calib_advance(bl_calibration *c, bl_err *e)
     return st;
 }
 
+/* All rows of one store into another, as many at a time as a pass has. */
+static bl_status copy_all(bl_calibration *c, bl_calib_store *from, bl_calib_store *to, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (int64_t w = 0; w < c->n; w += c->pass_windows) {
+        const int64_t n = BL_MIN(c->pass_windows, c->n - w) * c->seqlen;
+        const bl_tensor x = bl_tensor_2d(c->pass, 0, c->m->be->act, n, c->m->config.dim);
+        BL_TRY(bl_calib_store_take(from, w * c->seqlen, x, e));
+        BL_TRY(bl_calib_store_give(to, w * c->seqlen, x, e));
+    }
+    st = c->m->be->ops->sync(c->m->be, e);
+out:
+    return st;
+}
+
+bl_status bl_calib_hold(bl_calibration *c, bl_err *e)
+{
+    bl_status st = copy_all(c, c->x, c->held, e);
+    if (st == BL_OK) st = copy_all(c, c->x0, c->held0, e);
+    c->held_block = c->block;
+    return st;
+}
+
+bl_status bl_calib_rewind(bl_calibration *c, bl_err *e)
+{
+    bl_status st = copy_all(c, c->held, c->x, e);
+    if (st == BL_OK) st = copy_all(c, c->held0, c->x0, e);
+    c->block = c->held_block;
+    return st;
+}
+
 bl_status bl_calib_pass_by(bl_calibration *c, bl_model *done, bl_err *e)
 {
     bl_model *m = c->m, *through_it = done ? done : m;
@@ -605,6 +642,8 @@ void bl_calib_end(bl_calibration *c)
     bl_calib_store_free(c->x);
     bl_calib_store_free(c->x0);
     bl_calib_store_free(c->y0);
+    bl_calib_store_free(c->held);
+    bl_calib_store_free(c->held0);
     c->m->be->ops->buffer_free(c->pass);
     c->m->be->ops->buffer_free(c->turned);
     bl_kv_free(c->kv);

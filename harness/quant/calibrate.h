@@ -92,6 +92,7 @@ typedef enum bl_calib_wants {
     BL_CALIB_INPUTS = 4,
     BL_CALIB_MISMATCH = 8,
     BL_CALIB_ORIGINAL = 16,
+    BL_CALIB_HELD = 32,                                    /* bl_calib_hold is called */
     BL_CALIB_BOTH = BL_CALIB_MISMATCH | BL_CALIB_ORIGINAL, /* the original model goes beside the one that is changed */
 } bl_calib_wants;
 /* `original`, with BL_CALIB_BOTH only, else NULL: the model as it was, opened once more; lent until the end.
@@ -108,6 +109,10 @@ bl_status bl_calib_begin_shared(bl_model *m, const bl_calib_windows *w, unsigned
 bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e);
 bl_status bl_calib_gather_advance(bl_calibration *c, uint32_t roles, bl_err *e); /* both in one pass */
 bl_status bl_calib_advance(bl_calibration *c, bl_err *e);
+/* With BL_CALIB_HELD and BL_CALIB_ORIGINAL, for methods with `blocks`: the inputs of the block at hand are kept beside;
+ * and are there again, while bl_calib_window gives targets of the block that bl_calib_targets was called at. */
+bl_status bl_calib_hold(bl_calibration *c, bl_err *e);
+bl_status bl_calib_rewind(bl_calibration *c, bl_err *e);
 /* The same through the block of a model that has it as it will be; NULL: of the model itself, as it is stored. */
 bl_status bl_calib_pass_by(bl_calibration *c, bl_model *done, bl_err *e);
 void bl_calib_end(bl_calibration *c); /* NULL is fine */

@@ -41,7 +41,8 @@ void bl_calib_size_of(const bl_config *c, int64_t n, int64_t seqlen, unsigned wa
         streams = 3;
         solve += 2 * block + 2 * (double)seqlen * (double)bl_pass_row_bytes(c, BL_KV_ACT);
     }
-    if (wants & BL_CALIB_MISMATCH) { /* two models side by side; ordered, factor and weight in doubles */
+    if (wants & BL_CALIB_HELD) streams = 5; /* of the set's first block */
+    if (wants & BL_CALIB_MISMATCH) {        /* two models side by side; ordered, factor and weight in doubles */
         models = streams = 2;
         solve += (3 * most_in * most_in + (double)(c->ffn_dim * c->dim)) * sizeof(double);
     }

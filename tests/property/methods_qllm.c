@@ -152,9 +152,24 @@ static void low_rank_terms_bring_the_model_nearer(void **state)
         char text[128];
         snprintf(text, sizeof text, "%s+epochs=0", texts[i]);
         const double before = model_distance(model_shared, text);
-        snprintf(text, sizeof text, "%s+epochs=6+lr=0.003", texts[i]);
+        snprintf(text, sizeof text, "%s+epochs=6+lr=0.003+together=1", texts[i]);
         const double after = model_distance(model_shared, text);
         if (!(after < 0.95 * before)) fail_msg("%s: %g without a step, %g after", texts[i], before, after);
+    }
+}
+
+/* Two blocks that do together what the second did are nearer than each of them as what it did alone. */
+static void blocks_that_learn_together_are_nearer(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"qllm:w2pc+epochs=12+lr=0.003", "qllm:w3pc+epochs=12+lr=0.001"};
+    for (size_t i = 0; i < BL_COUNT(texts); i++) {
+        char text[128];
+        snprintf(text, sizeof text, "%s+together=1", texts[i]);
+        const double alone = model_distance(model_shared, text);
+        snprintf(text, sizeof text, "%s+together=2", texts[i]);
+        const double both = model_distance(model_shared, text);
+        if (!(both < 0.99 * alone)) fail_msg("%s: %g block by block, %g together", texts[i], alone, both);
     }
 }
 
@@ -173,6 +188,7 @@ int main(void)
         cmocka_unit_test(channels_taken_apart_alone_change_nothing),
         cmocka_unit_test(without_steps_and_reassembly_it_is_rounding),
         cmocka_unit_test(low_rank_terms_bring_the_model_nearer),
+        cmocka_unit_test(blocks_that_learn_together_are_nearer),
         cmocka_unit_test(twice_the_same),
     };
     return cmocka_run_group_tests(tests, model_begin, model_end);
