@@ -130,18 +130,23 @@ bl_status bl_cpu_grid_grad(bl_backend *be, const bl_grid_grad_args *a, bl_err *e
 /* ---- where scales begin ---- */
 enum { TRIES = 100, TOGETHER = 20 };
 
-/* Scales `first` .. first + TOGETHER of a group, each sum in the order of its weights. */
+/* Scales `first` .. first + TOGETHER of a group, each sum in the order of its weights. Quotients are far below 2^22,
+ * and integers are kept within the codes without a branch, so that scales take vectors. */
 static void try_scales(const float *w, int64_t n, float most, float high, int first, float sum[TOGETHER])
 {
+    const float magic = 12582912.0f; /* of bl_grid_round */
+    const int32_t top = (int32_t)high, low = -top - 1;
     float s[TOGETHER];
-    const bl_grid_group g = {1, 0, -high - 1, high};
     for (int k = 0; k < TOGETHER; k++) {
         s[k] = most * ((float)(first + k + 1) / TRIES) / high;
         sum[k] = 0;
     }
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < TOGETHER; k++) {
-            const float d = bl_grid_within(bl_grid_round(w[i] / s[k]), &g) * s[k] - w[i], dd = d * d;
+            int32_t c = (int32_t)((w[i] / s[k] + magic) - magic);
+            c = c < low ? low : c;
+            c = c > top ? top : c;
+            const float d = (float)c * s[k] - w[i], dd = d * d;
             sum[k] += dd * dd;
         }
 }
