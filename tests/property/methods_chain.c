@@ -49,7 +49,7 @@ static int end(void **state)
 static float *logits_of(const char *model, bl_arena *a)
 {
     bl_err e = {0};
-    fixture f = fixture_open(model, NULL, 2, false);
+    fixture f = fixture_open(model, NULL, 1, false);
     bl_calib_windows w;
     const bl_calib_choice calib = {.data = "primer:test", .n = 1, .seqlen = LEN};
     assert_ok(bl_calib_draw(&calib, NULL, f.t, a, &w, &e));
@@ -77,10 +77,10 @@ static double distance_by(const char *model, const char *text, int windows, bl_a
     bl_quantize_result r;
     char out[4200];
     double off = 0, all = 0;
-    const bl_calib_choice calib = {.data = "primer:test", .n = windows, .seqlen = 64};
+    const bl_calib_choice calib = {.data = "primer:test", .n = windows, .seqlen = windows <= FEW ? 32 : 64};
     snprintf(out, sizeof out, "%s/out", dir);
     assert_ok(bl_checkpoint_open(model, NULL, &c, &e));
-    assert_ok(bl_backend_open(&(bl_backend_opts){.threads = 2}, &be, &e));
+    assert_ok(bl_backend_open(&(bl_backend_opts){.threads = 1}, &be, &e));
     assert_ok(bl_chain_parse(bl_methods, text, &chain, &e));
     for (size_t i = 0; windows <= FEW && i < BL_COUNT(steps); i++)
         assert_ok(bl_chain_set(&chain, steps[i][0], steps[i][1], &used, &e));
