@@ -60,7 +60,8 @@ typedef struct job {
     char *state; /* path beside DIR */
     bl_pretrain_texts texts;
     bl_trainer r;
-    double t0;
+    bl_train_memory memory;
+    double t0, trained; /* begun; the last step made */
 } job;
 
 static bl_status progress(void *ctx, const bl_trainer *r, bl_err *e)
@@ -144,6 +145,8 @@ static bl_status check(job *k, bl_err *e)
     int64_t vocab = bl_checkpoint_config(k->s.ckpt)->vocab, tokens;
     bl_status st = BL_OK;
     if (bl_exists(o->out)) return bl_fail(e, BL_E_CONFIG, "output path %s exists", o->out);
+    BL_TRY(bl_curve_place(o->out, e));
+    BL_TRY(bl_curve_place(o->curve, e));
     bl_lesson_tokenizer(&k->tokenizer);
     BL_TRY(bl_text_check(&k->tokenizer, e));
     BL_TRY(bl_tokenizer_parse(BL_TOK_JSON, (const uint8_t *)k->tokenizer.s, k->tokenizer.n, "tokenizer.json",
@@ -200,6 +203,22 @@ static bl_status parse(job *k, const bl_program *p, bl_err *e)
     return BL_OK;
 }
 
+/* Weights, gradients and moments at least, which a machine may be known not to hold. */
+static bl_status room(const job *k, bl_err *e)
+{
+    const bool galore = strcmp(k->method.stage[0].method->name, "full") != 0;
+    const uint64_t weights = bl_checkpoint_bytes(k->s.ckpt), /* f32 */
+        needed = galore ? weights : 2 * weights + (k->o->eight_bits ? weights / 2 : 2 * weights);
+    bl_device_info info;
+    char text[2][32];
+    k->s.be->ops->device_info(k->s.be, &info);
+    if (!info.memory_bytes || needed <= info.memory_bytes) return BL_OK;
+    bl_bytes_text(needed, text[0]);
+    bl_bytes_text(info.memory_bytes, text[1]);
+    return bl_fail(e, BL_E_CONFIG, "shape %s: %s %s; %s has %s", k->o->shape,
+                   galore ? "its weights take" : "weights, gradients and moments take", text[0], info.name, text[1]);
+}
+
 static bl_status begin(job *k, bl_err *e)
 {
     const opts *o = k->o;
@@ -218,6 +237,7 @@ static bl_status begin(job *k, bl_err *e)
     BL_TRY(bl_checkpoint_open(source, NULL, &k->s.ckpt, e));
     BL_TRY(check(k, e));
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device, .threads = (int)o->common.threads}, &k->s.be, e));
+    BL_TRY(room(k, e));
     BL_TRY(bl_model_open(k->s.ckpt, k->s.be, &(bl_model_opts){.as_stored = true}, &k->s.model, e));
     k->r = (bl_trainer){
         .make = bl_pretrain_step,
@@ -250,11 +270,28 @@ out:
     return st;
 }
 
+/* What it will take, by the texts of the first steps; others are about as long. */
+static bl_status plan(job *k, bl_err *e)
+{
+    enum { STEPS = 32 };
+    bl_pretrain_texts some = {.seed = k->texts.seed, .batch = k->texts.batch * BL_MIN(STEPS, k->r.steps)};
+    bl_status st = BL_OK;
+    char line[320];
+    BL_TRY(bl_pretrain_step(&some, 0, &k->r.data, e));
+    BL_TRY(bl_trainer_memory(&k->r, &k->memory, e));
+    bl_train_memory_line(&k->memory, line);
+    if (!k->o->common.quiet) fprintf(stderr, "%s\n", line);
+out:
+    k->r.data = NULL;
+    bl_pretrain_texts_free(&some);
+    return st;
+}
+
 static void say(const job *k, bl_text *t)
 {
     const opts *o = k->o;
     long long texts = (long long)(k->r.step * k->r.batch);
-    double loss = k->r.curve[k->r.step - 1].loss, seconds = bl_now() - k->t0;
+    double loss = k->r.curve[k->r.step - 1].loss, seconds = bl_now() - k->t0, stepping = k->trained - k->r.t0;
     uint64_t peak;
     k->s.be->ops->memory(k->s.be, NULL, &peak);
     if (!o->common.json) {
@@ -270,7 +307,10 @@ static void say(const job *k, bl_text *t)
     bl_json_add_int(&j, "texts", texts);
     bl_json_add_real(&j, "loss", loss);
     bl_json_add_real(&j, "seconds", seconds);
+    bl_json_add_real(&j, "seconds_of_steps", stepping);
+    bl_json_add_int(&j, "tokens", k->r.tokens);
     bl_json_add_int(&j, "optimizer_bytes", (int64_t)bl_adamw_resident(&k->r.optimizer, k->r.t, NULL));
+    bl_json_add_int(&j, "planned_bytes", (int64_t)bl_train_memory_most(&k->memory));
     bl_json_add_int(&j, "peak_bytes", (int64_t)peak);
     bl_json_end(&j);
     bl_text_add(t, "\n");
@@ -287,7 +327,9 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
 
     BL_TRY(parse(&k, p, e));
     BL_TRY(begin(&k, e));
+    BL_TRY(plan(&k, e));
     st = bl_trainer_run(&k.r, e);
+    k.trained = bl_now();
     if (st != BL_OK) {
         (void)write_curve(&k, NULL);
         goto out;

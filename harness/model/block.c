@@ -78,6 +78,16 @@ out:
 
 static bool coded(const bl_pass *p) { return bl_kv_bits(p->cache.format); }
 
+/* The keys and values of the tape are those of the cache, row by row: they serve as the cache. */
+static bool taped(const bl_pass *p)
+{
+    if (!p->tape || p->by_list || p->cache.format != BL_KV_ACT || p->p->n_chunks != 1 || p->p->chunk[0].kv_row != 0)
+        return false;
+    for (int32_t s = 0; s < p->b->n_seq; s++)
+        if (p->b->past[s]) return false;
+    return true;
+}
+
 /* Keys and values of a chunk, and the product of the queries where all rows go on (else q is no tensor). Where a cache
  * row is made as activations are and the rows are in order, the products and the rotation happen in the cache, else in
  * k and v. */
@@ -87,7 +97,7 @@ static bl_status keys_and_values(const bl_pass *p, const bl_tile *c, bl_tensor h
     static const bl_role roles[] = {BL_ROLE_K, BL_ROLE_V, BL_ROLE_Q};
     bl_tensor pos = bl_tensor_part(p->p->t_pos, c->row0, c->rows),
               to = bl_tensor_part(p->p->t_kv_row, c->row0, c->rows);
-    bool direct = c->kv_row >= 0 && p->cache.format == BL_KV_ACT && !p->tape && !p->by_list;
+    bool direct = c->kv_row >= 0 && p->cache.format == BL_KV_ACT && !p->by_list && (!p->tape || taped(p));
     bl_status st = BL_OK;
 
     if (direct) {
@@ -164,11 +174,11 @@ out:
     return st;
 }
 
-static bl_status keep(const bl_pass *p, const bl_tensor *taped, const bl_tile *c, bl_tensor x, bl_err *e)
+static bl_status keep(const bl_pass *p, const bl_tensor *to, const bl_tile *c, bl_tensor x, bl_err *e)
 {
-    if (!p->tape) return BL_OK;
+    if (!p->tape || !to->buf) return BL_OK;
     return p->be->ops->gather(
-        p->be, &(bl_gather_args){.src = x, .dst = bl_tensor_rows(*taped, c->row0, c->rows), .n = c->rows}, e);
+        p->be, &(bl_gather_args){.src = x, .dst = bl_tensor_rows(*to, c->row0, c->rows), .n = c->rows}, e);
 }
 
 /* A narrowed pass goes on with the wanted rows alone, which are in p->hidden from here on; others only leave keys and
@@ -275,6 +285,11 @@ bl_status bl_pass_block(bl_pass *p, int64_t block, bl_err *e)
     p->block = block;
     p->be = p->m->blocks[block].be;
     p->cache = bl_kv_layer(p->kv, block);
+    if (taped(p)) {
+        p->cache.k = p->tape->k;
+        p->cache.v = p->tape->v;
+        p->cache.rows = p->tape->k.dim[0];
+    }
     for (size_t i = 0; i < p->p->n_chunks && st == BL_OK; i++) st = chunk_through_block(p, &p->p->chunk[i], e);
     if (st != BL_OK) bl_within(e, "block %lld", (long long)block);
     return st;

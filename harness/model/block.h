@@ -37,7 +37,7 @@ typedef struct bl_block_hooks {
 
 /* What a backward pass reads: act tensors for all rows of the batch. */
 typedef struct bl_tape {
-    bl_tensor x;        /* [rows, dim] the block's input */
+    bl_tensor x;        /* [rows, dim] the block's input; it and mid: no tensor where nothing goes back */
     bl_tensor attn_in;  /* [rows, dim] normed */
     bl_tensor q, k, v;  /* [rows, q or kv width] after bias, norms, rotary embedding, rotation */
     bl_tensor attn_out; /* [rows, q width] input of o_proj */

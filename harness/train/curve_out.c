@@ -49,6 +49,16 @@ out:
     return st;
 }
 
+bl_status bl_curve_place(const char *path, bl_err *e)
+{
+    bl_writer *w = NULL;
+    if (!path || strcmp(path, "-") == 0) return BL_OK;
+    if (bl_is_dir(path)) return bl_fail(e, BL_E_CONFIG, "%s is a directory, expected a file to write", path);
+    bl_status st = bl_writer_open(path, &w, e);
+    bl_writer_drop(w);
+    return st;
+}
+
 bl_status bl_curve_lines(const char *path, const bl_train_point *point, int64_t n, bl_err *e)
 {
     bl_text t = {0};

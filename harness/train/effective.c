@@ -408,8 +408,13 @@ bl_status bl_effectives_backward(bl_trainable *t, bl_effective *const *w, int n,
     bool together = true;
     for (int i = 0; i < n; i++) /* a form has one place for what it makes its gradients of */
         together = together && !w[i]->linear->act.bits && (w[i]->adapter < 0 || (w[i]->dropout == 0 && !w[i]->form));
+    /* On wide devices a short product that adds to dx takes twice the time of one that writes it, which is hidden where
+     * a long one does. */
+    const bool first = together && t->m->be->wide > 1;
+    if (first) BL_TRY(adapter_gradients(t, w, n, x, dy, dx, accumulate, e));
+    for (int i = 0; first && i < n; i++) accumulate |= w[i]->adapter >= 0;
     for (int i = 0; i < n; i++) BL_TRY((together ? rest_backward : apart)(t, w[i], x, dy[i], dx, accumulate || i, e));
-    if (together) BL_TRY(adapter_gradients(t, w, n, x, dy, dx, true, e));
+    if (together && !first) BL_TRY(adapter_gradients(t, w, n, x, dy, dx, true, e));
 out:
     return st;
 }

@@ -404,7 +404,13 @@ static bl_status forward(pass *p, const bl_block_hooks *hooks, bl_err *e)
     for (int64_t b = 0; b < p->m->config.n_layers; b++) {
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
         if (p->learn && !p->t->keep) BL_TRY(copy(p, p->stream, input_of(p, b), e));
-        BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, p->stream, hooks, tape_of(p, b), e));
+        bl_tape *tape = tape_of(p, b), lent;
+        if (tape && (p->t->keep ? b < p->low : b < p->m->config.n_layers - 1)) { /* it is written again */
+            lent = *tape;
+            lent.x = lent.mid = (bl_tensor){0};
+            tape = &lent;
+        }
+        BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, p->stream, hooks, tape, e));
     }
 out:
     return st;

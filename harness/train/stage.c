@@ -84,6 +84,7 @@ static bl_status prepare(job *k, bl_hash identity, bl_err *e)
     bl_trainable *t = NULL;
     bl_status st = BL_OK;
 
+    BL_TRY(bl_curve_place(k->how->lines, e));
     BL_TRY(read_samples(k, e));
     BL_TRY(bl_trainable_new(run->model, &t, e));
     t->keep = s->keep_activations;

@@ -133,12 +133,17 @@ bl_status bl_cuda_swiglu_grad(bl_backend *be, const bl_swiglu_grad_args *a, bl_e
 
 bl_status bl_cuda_embed_grad(bl_backend *be, const bl_embed_grad_args *a, bl_err *e)
 {
-    bl_status st = bl_check_embed_grad(be, a, e);
+    bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    if (st != BL_OK) return st;
+    const int64_t vocab = a->dw.dim[0];
+    void *counts;
+    BL_TRY(bl_check_embed_grad(be, a, e));
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_PARTS, (uint64_t)vocab * sizeof(int32_t), &counts, e));
     bl_cu_embed_grad(c->now, bl_cuda_at(&a->ids), a->dy.dim[0], bl_cuda_at(&a->dy), a->dy.stride[0], a->dy.dim[1],
-                     bl_cuda_at(&a->dw), a->dw.stride[0], a->dw.dim[0]);
-    return bl_cuda_launched(be, "embed_grad", e);
+                     bl_cuda_at(&a->dw), a->dw.stride[0], vocab, counts);
+    BL_TRY(bl_cuda_launched(be, "embed_grad", e));
+out:
+    return st;
 }
 
 bl_status bl_cuda_loss_grad(bl_backend *be, const bl_loss_grad_args *a, bl_err *e)

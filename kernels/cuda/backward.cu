@@ -128,13 +128,121 @@ __global__ void __launch_bounds__(NORM_THREADS) norm_rows(bl_cu_norm_grad a, boo
     }
 }
 
+/* norm_rows for whole rows of up to 8 NORM_THREADS CHUNKS numbers, which are read once. */
+template <int CHUNKS> __global__ void __launch_bounds__(NORM_THREADS) norm_rows_once(bl_cu_norm_grad a)
+{
+    __shared__ float tmp[33];
+    const uint16_t *x = a.x + blockIdx.x * a.ldx, *dy = a.dy + blockIdx.x * a.lddy;
+    uint16_t *out = a.dx + blockIdx.x * a.lddx;
+    float v[CHUNKS][8], d[CHUNKS][8], o[CHUNKS][8], square = 0, dot = 0;
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++) {
+        const int i = 8 * (NORM_THREADS * c + threadIdx.x);
+        if (i >= a.dim) continue;
+        take8(x + i, 8, true, v[c]);
+        take8(dy + i, 8, true, d[c]);
+        if (a.accumulate) take8(out + i, 8, true, o[c]);
+    }
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++) {
+        const int i = 8 * (NORM_THREADS * c + threadIdx.x);
+        if (i >= a.dim) continue;
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            d[c][j] *= a.w[i + j];
+            square = fmaf(v[c][j], v[c][j], square);
+            dot = fmaf(v[c][j], d[c][j], dot);
+        }
+    }
+    square = block_sum(square, tmp);
+    dot = block_sum(dot, tmp);
+    const float s = 1.0f / sqrtf(square / (float)a.dim + a.eps), b = s * s * s / (float)a.dim * dot;
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++) {
+        const int i = 8 * (NORM_THREADS * c + threadIdx.x);
+        if (i >= a.dim) continue;
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            const float g = fmaf(-b, v[c][j], s * d[c][j]);
+            o[c][j] = a.accumulate ? o[c][j] + g : g;
+        }
+        give8(out + i, 8, true, o[c]);
+    }
+}
+
+/* dx (or none) and parts of dw (or none) in one reading: a block has a run of `each` rows, a warp every sixteenth of
+ * them, a lane eight columns of each 256. Rows are whole vectors. */
+template <int CHUNKS> __global__ void __launch_bounds__(512) norm_runs(bl_cu_norm_grad a, int each, float *parts)
+{
+    enum { WARPS = 16, WIDE = 8 * WARP };
+    __shared__ float sums[WIDE * CHUNKS];
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    const int64_t r0 = (int64_t)blockIdx.x * each, end = r0 + each < a.rows ? r0 + each : a.rows;
+    float dw[CHUNKS][8] = {};
+    for (int64_t r = r0 + warp; r < end; r += WARPS) {
+        const uint16_t *x = a.x + r * a.ldx, *dy = a.dy + r * a.lddy;
+        float v[CHUNKS][8], d[CHUNKS][8], square = 0, dot = 0;
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) {
+            const int i = WIDE * c + 8 * lane;
+            if (i >= a.dim) continue;
+            take8(x + i, 8, true, v[c]);
+            take8(dy + i, 8, true, d[c]);
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                square = fmaf(v[c][j], v[c][j], square);
+                dot = fmaf(v[c][j], a.w[i + j] * d[c][j], dot);
+            }
+        }
+        square = warp_sum(square);
+        dot = warp_sum(dot);
+        const float s = 1.0f / sqrtf(square / (float)a.dim + a.eps), b = s * s * s / (float)a.dim * dot;
+        uint16_t *out = a.dx + r * a.lddx;
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) {
+            const int i = WIDE * c + 8 * lane;
+            if (i >= a.dim) continue;
+            float o[8];
+            if (a.dx && a.accumulate) take8(out + i, 8, true, o);
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                const float g = fmaf(-b, v[c][j], s * (a.w[i + j] * d[c][j]));
+                dw[c][j] = fmaf(s * v[c][j], d[c][j], dw[c][j]);
+                o[j] = a.accumulate ? o[j] + g : g;
+            }
+            if (a.dx) give8(out + i, 8, true, o);
+        }
+    }
+    if (!a.dw) return;
+    for (int k = 0; k < WARPS; k++) { /* one after another */
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++)
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                float *sum = sums + WIDE * c + 8 * lane + j;
+                if (warp == k) *sum = k ? *sum + dw[c][j] : dw[c][j];
+            }
+        __syncthreads();
+    }
+    for (int i = threadIdx.x; i < a.dim; i += 512) parts[blockIdx.x * a.dim + i] = sums[i];
+}
+
 void bl_cu_rmsnorm_grad(bl_stream s, const bl_cu_norm_grad *a)
 {
     float *parts = a->scale + a->rows;
+    const int each = a->dw ? PART_ROWS : 16;
+    const unsigned runs = (unsigned)((a->rows + each - 1) / each);
     bl_cu_norm_grad sums = *a;
     bool whole = are_whole(a->x, a->ldx, a->dim) && are_whole(a->dy, a->lddy, a->dim) &&
                  are_whole(a->dx, a->lddx, a->dim);
     if (!a->rows) return;
+    if (whole && a->dim <= 1024) {
+        if (a->dim <= 256) norm_runs<1><<<runs, 512, 0, s>>>(*a, each, parts);
+        else if (a->dim <= 768) norm_runs<3><<<runs, 512, 0, s>>>(*a, each, parts);
+        else norm_runs<4><<<runs, 512, 0, s>>>(*a, each, parts);
+        if (a->dw) column_join<<<blocks_for(a->dim, 32), 32, 0, s>>>(parts, runs, a->dim, 1, a->dw);
+        return;
+    }
     if (a->dw) { /* before dx, which may be dy */
         sums.dx = NULL;
         norm_rows<<<(unsigned)a->rows, NORM_THREADS, 0, s>>>(sums, whole);
@@ -142,7 +250,9 @@ void bl_cu_rmsnorm_grad(bl_stream s, const bl_cu_norm_grad *a)
                                                                                    a->scale, a->rows, a->dim, parts);
         column_join<<<blocks_for(a->dim, 256), 256, 0, s>>>(parts, bl_cu_parts(a->rows), a->dim, 1, a->dw);
     }
-    if (a->dx) norm_rows<<<(unsigned)a->rows, NORM_THREADS, 0, s>>>(*a, whole);
+    if (a->dx && whole && a->dim <= 4 * 8 * NORM_THREADS)
+        norm_rows_once<4><<<(unsigned)a->rows, NORM_THREADS, 0, s>>>(*a);
+    else if (a->dx) norm_rows<<<(unsigned)a->rows, NORM_THREADS, 0, s>>>(*a, whole);
 }
 
 /* ---- gate ---- */
@@ -181,12 +291,23 @@ void bl_cu_swiglu_grad(bl_stream s, const uint16_t *gate, int64_t ldg, const uin
 }
 
 /* ---- embedding ---- */
-enum { FOUND = 1024, EMBED_THREADS = 256 };
+enum { FOUND = 1024, EMBED_THREADS = 256, EMBED_COLUMNS = 128 };
 
-/* A block a token: it collects the rows that have it, in order, and adds them up. */
-__global__ void embed_back(const int32_t *ids, int64_t rows, const uint16_t *dy, int64_t ldy, int64_t dim, float *dw,
-                           int64_t ldw)
+/* How often each token is there. */
+__global__ void count_tokens(const int32_t *ids, int64_t rows, int64_t vocab, int32_t *counts)
 {
+    EACH(i, rows)
+    {
+        if (ids[i] >= 0 && ids[i] < vocab) atomicAdd(counts + ids[i], 1);
+    }
+}
+
+/* A block a token that is there, and EMBED_COLUMNS columns: it collects the rows that have it, in order, and adds them
+ * up. */
+__global__ void embed_back(const int32_t *ids, int64_t rows, const int32_t *there, const uint16_t *dy, int64_t ldy,
+                           int64_t dim, float *dw, int64_t ldw)
+{
+    if (!there[blockIdx.x]) return;
     __shared__ int32_t found[FOUND];
     __shared__ int counts[EMBED_THREADS / WARP];
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, n = 0;
@@ -206,7 +327,8 @@ __global__ void embed_back(const int32_t *ids, int64_t rows, const uint16_t *dy,
         n += all;
         __syncthreads();
         if (n <= FOUND - EMBED_THREADS && r0 + EMBED_THREADS < rows) continue;
-        for (int64_t c = threadIdx.x; c < dim && n; c += EMBED_THREADS) {
+        const int64_t c = (int64_t)blockIdx.y * EMBED_COLUMNS + threadIdx.x;
+        if (threadIdx.x < EMBED_COLUMNS && c < dim && n) {
             float sum = to[c];
 #pragma unroll 8
             for (int i = 0; i < n; i++) sum += from_bf16(dy[found[i] * ldy + c]);
@@ -218,9 +340,13 @@ __global__ void embed_back(const int32_t *ids, int64_t rows, const uint16_t *dy,
 }
 
 void bl_cu_embed_grad(bl_stream s, const int32_t *ids, int64_t rows, const uint16_t *dy, int64_t ldy, int64_t dim,
-                      float *dw, int64_t ldw, int64_t vocab)
+                      float *dw, int64_t ldw, int64_t vocab, int32_t *counts)
 {
-    if (rows && vocab) embed_back<<<(unsigned)vocab, EMBED_THREADS, 0, s>>>(ids, rows, dy, ldy, dim, dw, ldw);
+    if (!rows || !vocab) return;
+    bl_cu_fill(s, counts, sizeof *counts, 0, vocab);
+    count_tokens<<<blocks_for(rows, 256), 256, 0, s>>>(ids, rows, vocab, counts);
+    embed_back<<<dim3((unsigned)vocab, (unsigned)((dim + EMBED_COLUMNS - 1) / EMBED_COLUMNS)), EMBED_THREADS, 0, s>>>(
+        ids, rows, counts, dy, ldy, dim, dw, ldw);
 }
 
 /* ---- loss ---- */

@@ -288,7 +288,7 @@ void bl_cu_swiglu_grad(bl_stream s, const uint16_t *gate, int64_t ldg, const uin
                        const uint16_t *dy, int64_t ldy, uint16_t *dgate, int64_t lddg, uint16_t *dup, int64_t lddu,
                        int64_t rows, int64_t n);
 void bl_cu_embed_grad(bl_stream s, const int32_t *ids, int64_t rows, const uint16_t *dy, int64_t ldy, int64_t dim,
-                      float *dw, int64_t ldw, int64_t vocab);
+                      float *dw, int64_t ldw, int64_t vocab, int32_t *counts);
 void bl_cu_loss_grad(bl_stream s, const float *logits, int64_t ld, int64_t rows, int64_t vocab, int64_t columns,
                      const int32_t *target, double scale, void *grad, bool f32, int64_t ldg, double *nll);
 /* dx[from[i]] += dy[i] onto zeros */

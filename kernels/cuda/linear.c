@@ -222,6 +222,7 @@ uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args
             const uint64_t bytes = (uint64_t)(turned_rows(a->rows, s->out) * s->out) * sizeof(float);
             need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], bytes);
         }
+        parts = BL_MAX(parts, (uint64_t)s->out); /* how often each token is there */
         if (a->of[i].bias) parts = BL_MAX(parts, (uint64_t)(bl_cu_parts(a->rows) * s->out));
     }
     need[BL_SCRATCH_ROWS2] = need[BL_SCRATCH_ROWS];

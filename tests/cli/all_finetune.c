@@ -336,6 +336,10 @@ static void examples_of_every_format_train_and_wrong_ones_are_refused_by_line(vo
     ran r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "-o", "@dir/f");
     expect(&r, 2, "train.jsonl: step 1: none of its tokens counts");
     ran_free(&r);
+    r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "-o", "@dir/f",
+            "--curve", "@dir/none/curve");
+    expect(&r, 4, "none/curve: cannot create: its directory is not there");
+    ran_free(&r);
     study_write(S.dir, "valid.jsonl", "{\"ids\": [5, 6], \"mask\": [0, 0]}\n");
     study_write(S.dir, "train.jsonl", "{\"ids\": [5, 6]}\n");
     r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "--valid",

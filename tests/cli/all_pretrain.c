@@ -3,6 +3,7 @@
 #include "variant_write.h"
 #include "kernels/base/json.h"
 #include "results/curve.h"
+#include <unistd.h>
 
 static void what_pretrain_writes_is_a_model_for_the_other_verbs(void **state)
 {
@@ -73,6 +74,23 @@ static void what_pretrain_writes_is_a_model_for_the_other_verbs(void **state)
     r = PROGRAM(&s, "pretrain");
     expect(&r, 2, "needs -o DIR");
     ran_free(&r);
+    char nowhere[4500]; /* what could not be written at the end is said at the beginning, with defaults of hours */
+    snprintf(nowhere, sizeof nowhere, "%s/none/model", s.dir);
+    r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "lessons-tiny", "-o", nowhere);
+    expect(&r, 4, "none/model: cannot create: its directory is not there");
+    ran_free(&r);
+    snprintf(other, sizeof other, "%s/third", s.dir);
+    r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "lessons-tiny", "-o", other, "--curve", nowhere);
+    expect(&r, 4, "none/model: cannot create: its directory is not there");
+    ran_free(&r);
+    r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "lessons-tiny", "-o", other, "--curve", s.dir);
+    expect(&r, 2, "is a directory, expected a file");
+    ran_free(&r);
+    if ((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) < 9e11) {
+        r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "llama-65b", "-o", other);
+        expect(&r, 2, "shape llama-65b: weights, gradients and moments take 1");
+        ran_free(&r);
+    }
     r = PROGRAM(&s, "pretrain", "--method", "lora", "-o", curve);
     expect(&r, 2, "by full, galore or q-galore");
     ran_free(&r);
@@ -105,6 +123,13 @@ static void galore_trains_from_nothing_with_less_room(void **state)
         expect(&r, 0, NULL);
         assert_ok(bl_json_parse(r.out, strlen(r.out), "said", BL_JSON_PLAIN, &j, &e));
         assert_ok(bl_json_get_int(j, "optimizer_bytes", &bytes[i], &e));
+        int64_t tokens, planned, peak;
+        assert_ok(bl_json_get_int(j, "planned_bytes", &planned, &e));
+        assert_ok(bl_json_get_int(j, "peak_bytes", &peak, &e));
+        if (llabs(planned - peak) > peak / 20)
+            fail_msg("%s: planned %lld, peak %lld", how[i][0], (long long)planned, (long long)peak);
+        assert_ok(bl_json_get_int(j, "tokens", &tokens, &e));
+        assert_true(tokens > 12 * 20); /* of 12 texts */
         bl_json_free(j);
         ran_free(&r);
         snprintf(record, sizeof record, "%s.curve.hdf5", out);

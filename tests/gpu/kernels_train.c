@@ -69,7 +69,7 @@ static void an_input_takes_the_gradient_of_its_product_with_a_packed_weight(void
 /* ---- rows ---- */
 static void norm_and_gate_go_back(void **state)
 {
-    static const int64_t widths[] = {1, 7, 64, 256, 576, 1030};
+    static const int64_t widths[] = {1, 7, 64, 256, 576, 960, 1030, 4096};
     static const int64_t heights[] = {0, 1, 9, 600};
     (void)state;
     BL_NEEDS_GPU;
