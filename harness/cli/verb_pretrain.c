@@ -273,14 +273,22 @@ out:
 /* What it will take, by the texts of the first steps; others are about as long. */
 static bl_status plan(job *k, bl_err *e)
 {
-    enum { STEPS = 32 };
-    bl_pretrain_texts some = {.seed = k->texts.seed, .batch = k->texts.batch * BL_MIN(STEPS, k->r.steps)};
+    enum { STEPS = 32, TEXTS = 1 << 15 };
+    const int64_t batch = k->r.batch, steps = BL_MIN(BL_MIN(STEPS, k->r.steps), BL_MAX(TEXTS / batch, 1));
+    bl_pretrain_texts some = {.seed = k->texts.seed, .batch = steps * batch};
     bl_status st = BL_OK;
-    char line[320];
+    bl_device_info info;
+    char line[320], text[2][32];
     BL_TRY(bl_pretrain_step(&some, 0, &k->r.data, e));
     BL_TRY(bl_trainer_memory(&k->r, &k->memory, e));
     bl_train_memory_line(&k->memory, line);
     if (!k->o->common.quiet) fprintf(stderr, "%s\n", line);
+    k->s.be->ops->device_info(k->s.be, &info);
+    if (!info.memory_bytes || bl_train_memory_most(&k->memory) <= info.memory_bytes) goto out;
+    bl_bytes_text(bl_train_memory_most(&k->memory), text[0]);
+    bl_bytes_text(info.memory_bytes, text[1]);
+    st = bl_fail(e, BL_E_CONFIG, "a step of %lld texts takes %s; %s has %s: a smaller --batch takes less",
+                 (long long)batch, text[0], info.name, text[1]);
 out:
     k->r.data = NULL;
     bl_pretrain_texts_free(&some);

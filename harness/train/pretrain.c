@@ -62,6 +62,10 @@ bl_status bl_pretrain_step(void *texts, int64_t step, const bl_samples **data, b
                       !(s->row = bl_new((size_t)p->batch + 1, sizeof *s->row, e))))
         return BL_E_NOMEM;
     for (int64_t i = 0; i < p->batch; i++) {
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            goto out;
+        }
         text.n = 0;
         BL_TRY(bl_lesson_document(p->seed, (uint64_t)(step * p->batch + i), &text, e));
         BL_TRY(add(p, i, &text, e));

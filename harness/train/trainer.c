@@ -204,7 +204,9 @@ bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
             goto out;
         }
         if (r->make) {
-            BL_TRY(r->make(r->make_ctx, r->step, &r->data, e));
+            st = r->make(r->make_ctx, r->step, &r->data, e);
+            if (st == BL_E_INTERRUPTED) continue;
+            if (st != BL_OK) goto out;
             BL_TRY(lengths(r, r->data, e));
         }
         const uint32_t pass = r->t->pass;
