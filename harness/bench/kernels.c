@@ -484,7 +484,7 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
             if (pick[k]) BL_TRY(add_cases(&b, kernel[k], k + 1, s, o.m, o.n_m, &r.n_left_out));
     }
     if (getloadavg(&r.load, 1) != 1) r.load = 0;
-    BL_TRY(bl_kernel_bandwidth(b.be, 2 * o.cold_bytes, &r.read_bytes_per_second, e));
+    BL_TRY(bl_kernel_bandwidth(b.be, o.cold_bytes, &r.read_bytes_per_second, e));
     bl_blas_pause(0.05);
     for (int integer = 0; integer < 2; integer++) r.peak[integer] = bl_kernel_peak(b.be, integer);
     b.started = bl_now();
