@@ -4,10 +4,10 @@
                           [--shapes LIST] [--kernels LIST] [--rows 1,128] [--out FILE.md]
 
 Runs `bitladder bench` once for each number of threads and prints, for everything that is timed, the rate and its
-efficiency: rate / (threads x rate of one thread). Whole programs: greedy text and a prompt of 512 tokens, each method
-as it is made in memory. Products: the kernels named, from memory (nothing of them in a cache). A model may be
-synth:..., which needs no file. The share of the memory bandwidth that all threads have together is beside products of one row, as
-those end where it does. What is in FILE from its first "## " on stays.
+efficiency: rate / (threads x rate of one thread). Whole programs: greedy text and a prompt of 512 tokens of each
+method. Products: the kernels named (none: --kernels ''), from memory (nothing of them in a cache). A model may be
+synth:..., which needs no file. The share of the memory bandwidth that all threads have together is beside products of
+one row, as those end where it does. What is in FILE from its first "## " on stays.
 """
 import argparse
 import datetime
@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 
 import record
 
@@ -26,12 +27,29 @@ def run(command):
     return r.stdout
 
 
-def programs(o, model, threads):
-    rows = json.loads(run([o.bitladder, "bench", "scoring", "--alone", "--model", model, "--method", o.methods,
-                           "--filter", "greedy*,prompt*", "--repetitions", str(o.rounds), "--threads", str(threads),
-                           "--json", "--quiet"]))
-    return {("%s, %s" % (r["method"], "decoding" if r["what"].startswith("greedy") else "prompt"), "tokens/s"):
-            (r["tokens"] / r["seconds_min"], None) for r in rows}
+def variants(o, models, threads, folder):
+    """Each model with each method, made once by all threads: (model, method) -> what bench is given."""
+    made = {}
+    for model in models:
+        for method in o.methods.split(","):
+            made[model, method] = [model, method]
+            if method != "fp32":
+                made[model, method] = [os.path.join(folder, "%d" % len(made)), "base"]
+                run([o.bitladder, "quantize", model, "--method", method, "--threads", str(threads), "--quiet",
+                     "-o", made[model, method][0]])
+    return made
+
+
+def programs(o, made, model, threads):
+    out = {}
+    for method in o.methods.split(","):
+        where, what = made[model, method]
+        for r in json.loads(run([o.bitladder, "bench", "scoring", "--alone", "--model", where, "--method", what,
+                                 "--filter", "greedy*,prompt*", "--repetitions", str(o.rounds), "--threads",
+                                 str(threads), "--json", "--quiet"])):
+            name = "decoding" if r["what"].startswith("greedy") else "prompt"
+            out["%s, %s" % (method, name), "tokens/s"] = r["tokens"] / r["seconds_min"], None
+    return out
 
 
 def products(o, threads):
@@ -75,11 +93,13 @@ def main():
     counts = [int(n) for n in o.threads.split(",") if int(n) <= os.cpu_count()]
     models = o.model.split(",")
     whole, single = {m: {} for m in models}, {}
-    for n in counts:
-        single[n] = products(o, n)
-        for m in models:
-            whole[m][n] = programs(o, m, n)
-        print(n, "threads:", {m: whole[m][n] for m in models}, single[n], file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        made = variants(o, models, counts[-1], folder)
+        for n in counts:
+            single[n] = products(o, n) if o.kernels else {}
+            for m in models:
+                whole[m][n] = programs(o, made, m, n)
+            print(n, "threads:", {m: whole[m][n] for m in models}, single[n], file=sys.stderr)
     cpu = record.cpuinfo("model name")
     text = "\n".join(
         ["# Threads of a CPU", "",
@@ -87,8 +107,8 @@ def main():
              datetime.date.today(), cpu, os.cpu_count(), run([o.bitladder, "--version"]).splitlines()[0]),
          "The fastest of %d rounds. Efficiency is the rate over threads times the rate of one." % o.rounds, ""] +
         sum((["Whole programs, %s:" % m, ""] + table(o, counts, whole[m], False) + [""] for m in models), []) +
-        ["Products from memory; memory: share of the measured bandwidth at the most threads, in cache for many"
-         " rows:", ""] + table(o, counts, single, True)) + "\n"
+        (["Products from memory; memory: share of the measured bandwidth at the most threads:", ""] +
+         table(o, counts, single, True) if o.kernels else [])) + "\n"
     if o.out:
         record.write(o.out, text)
     print(text, end="")
