@@ -6,8 +6,8 @@
 Runs `bitladder bench` once for each number of threads and prints, for everything that is timed, the rate and its
 efficiency: rate / (threads x rate of one thread). Whole programs: greedy text and a prompt of 512 tokens of each
 method. Products: the kernels named (none: --kernels ''), from memory (nothing of them in a cache). A model may be
-synth:..., which needs no file. The share of the memory bandwidth that all threads have together is beside products of
-one row, as those end where it does. What is in FILE from its first "## " on stays.
+synth:..., which needs no file. The rate at which all threads together read memory is beside them, and for products of
+one row their share of it, as they end where it does. What is in FILE from its first "## " on stays.
 """
 import argparse
 import datetime
@@ -55,9 +55,12 @@ def programs(o, made, model, threads):
 def products(o, threads):
     rows = json.loads(run([o.bitladder, "bench", "kernels", "--shape", o.shapes, "--rows", o.rows, "--filter",
                            o.kernels, "--repetitions", str(o.rounds), "--threads", str(threads), "--json", "--quiet"]))
-    return {("`%s` %dx%d, M = %d" % (r["kernel"], r["out"], r["in"], r["m"]), "GFLOP/s"):
-            (2e-9 * r["m"] * r["out"] * r["in"] / r["cold_seconds_min"], r["memory_share"])
-            for r in rows if r["kernel"] != "openblas"}
+    out = {("reading of memory", "GB/s"): (1e-9 * r["bytes"] / r["cold_seconds"] / r["memory_share"], None)
+           for r in rows[:1] if r["memory_share"]}
+    out.update({("`%s` %dx%d, M = %d" % (r["kernel"], r["out"], r["in"], r["m"]), "GFLOP/s"):
+                (2e-9 * r["m"] * r["out"] * r["in"] / r["cold_seconds_min"], r["memory_share"])
+                for r in rows if r["kernel"] != "openblas"})
+    return out
 
 
 def told(part):
