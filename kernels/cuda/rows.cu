@@ -397,16 +397,36 @@ void bl_cu_to_bf16(bl_stream s, const float *x, int64_t ldx, uint16_t *y, int64_
     if (rows * n) f32_to_bf16<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, rows, n, by);
 }
 
+/* Eight neighbours a thread where rows are whole vectors. */
+static_assert(BL_CU_NARROW_PIECE == 8 * 256, "a piece is eight numbers of each thread");
 __global__ void __launch_bounds__(256) several_to_bf16(const __grid_constant__ bl_cu_narrow a)
 {
     int k = 0;
     while (k + 1 < a.count && a.of[k + 1].first <= blockIdx.x) k++;
-    const int64_t n = a.of[k].n, end = a.of[k].all * n,
-                  from = (int64_t)(blockIdx.x - a.of[k].first) * BL_CU_NARROW_PIECE;
-    const int64_t stop = from + BL_CU_NARROW_PIECE < end ? from + BL_CU_NARROW_PIECE : end;
+    const float *x = a.of[k].x;
+    uint16_t *y = a.of[k].y;
+    const int64_t n = a.of[k].n, ldx = a.of[k].ldx, ldy = a.of[k].ldy;
+    const unsigned piece = blockIdx.x - a.of[k].first, rows = (unsigned)a.of[k].rows, all = (unsigned)a.of[k].all;
+    const float by = a.of[k].by;
+    if (n % 8 == 0 && ldx % 4 == 0 && ldy % 8 == 0 && ((uintptr_t)x | (uintptr_t)y) % 16 == 0) {
+        const unsigned wide = (unsigned)(n / 8), i = piece * 256 + threadIdx.x, r = i / wide, j = i % wide * 8;
+        if (r >= all) return;
+        uint4 out = make_uint4(0, 0, 0, 0);
+        uint16_t *h = (uint16_t *)&out;
+        if (r < rows) {
+            const float4 v = *(const float4 *)(x + r * ldx + j), w = *(const float4 *)(x + r * ldx + j + 4);
+            const float f[8] = {v.x, v.y, v.z, v.w, w.x, w.y, w.z, w.w};
+#pragma unroll
+            for (int c = 0; c < 8; c++) h[c] = to_bf16(f[c] * by);
+        }
+        *(uint4 *)(y + r * ldy + j) = out;
+        return;
+    }
+    const int64_t end = all * n, from = (int64_t)piece * BL_CU_NARROW_PIECE,
+                  stop = from + BL_CU_NARROW_PIECE < end ? from + BL_CU_NARROW_PIECE : end;
     for (int64_t i = from + threadIdx.x; i < stop; i += 256) {
         const int64_t r = i / n, j = i % n;
-        a.of[k].y[r * a.of[k].ldy + j] = r < a.of[k].rows ? to_bf16(a.of[k].x[r * a.of[k].ldx + j] * a.of[k].by) : 0;
+        y[r * ldy + j] = r < rows ? to_bf16(x[r * ldx + j] * by) : 0;
     }
 }
 void bl_cu_narrow_add(bl_cu_narrow *to, const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows,
