@@ -147,7 +147,7 @@ void bl_cu_unpack(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows
 void bl_cu_set_grids(const uint16_t *iq2_xxs, const uint16_t *iq2_xs, const uint16_t *iq2_s, const uint16_t *iq3_xxs,
                      const uint16_t *iq3_s, const uint16_t *iq1);
 
-/* ---- products (stream.cu, few.cu, gemv.cu, gemm.cu) ---- */
+/* ---- products (stream.cu, few.cu, gemv.cu, gemm.cu, fixed.cu) ---- */
 enum { BL_CU_STREAM_ROWS = 16, BL_CU_STREAM_BLOCKS = 1024, BL_CU_STREAM_PARTS = 8, BL_CU_STREAM_PLANS = 256 };
 /* How a product is shared: blocks of R tiles of 16 outputs times S parts of k, C blocks for the whole of k. */
 typedef struct bl_cu_stream_plan {
@@ -180,6 +180,12 @@ void bl_cu_gemv(bl_stream s, const bl_cu_weight *w, const uint16_t *x, void *y, 
 /* y (+)= x wt of bf16 matrices, w [out, in]: each output is one order of operations, whatever the number of rows */
 void bl_cu_gemm(bl_stream s, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int64_t rows, int64_t out,
                 int64_t in, void *y, bool f32, int64_t ldy, bool accumulate);
+/* The same on compute capability 9.0, of matrices whose rows begin at multiples of 16 bytes; other bits. False: nothing
+ * was launched. */
+bool bl_cu_fixed_takes(const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int64_t rows, int64_t out,
+                       int64_t in);
+bool bl_cu_fixed(bl_stream s, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int64_t rows, int64_t out,
+                 int64_t in, void *y, bool f32, int64_t ldy, bool accumulate, int sms);
 
 /* ---- solving and packing (solve.cu, pack.cu); compiled without contraction ---- */
 void bl_cu_permute(bl_stream s, const void *x, int64_t ldx, void *y, int64_t ldy, bool f64, const int32_t *rows,

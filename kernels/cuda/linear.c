@@ -5,11 +5,10 @@
  * gemv    one row: weights are decoded in registers, exactly
  * mid     at most 256 rows of packed weights, on Hopper: decoded in registers, as an operand of four warps
  * few     at most 32 rows of packed weights: decoded in registers, on tensor cores
- * whole   any number of rows, activations of 8 bits, one scale a row: weights of 8 bits, integers of one scale a row or
- *         floats, multiplied as they are stored, on Hopper
- * eight   the same for integers of 8 and 4 bits in groups
+ * whole   any number of rows, activations of 8 bits, one scale a row: weights of 8 and 4 bits, integers or floats, on
+ *         tensor cores for bytes, on Hopper
  * linear  any number of rows: bf16 weights as they are, others decoded into bf16 rows a slab at a time; cuBLAS, or with
- *         `deterministic` our own product, whose bits do not depend on the number of rows
+ *         `deterministic` products of our own, whose bits do not depend on the number of rows (fixed.cu, gemm.cu)
  *
  * Other quantized activations are simulated.
  */
@@ -19,6 +18,7 @@
 #include "reassemble.h"
 #include "kernels/fmt_table.h"
 
+#define NO_TENSOR "the driver does not describe a weight of %lld x %lld as a tensor"
 enum { SLAB_BYTES = 112 << 20, INPUT_BYTES = 256 << 20 }; /* decoded weights; rows of x in f32 that are ready at once */
 
 bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, bool turned,
@@ -30,6 +30,13 @@ bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uin
     const float one = 1, beta = accumulate ? 1 : 0;
     if (!rows) return BL_OK;
     if (be->opts.deterministic && !turned) {
+        const bool hopper = c->about.major == 9 && c->about.minor == 0;
+        if (hopper && bl_cu_fixed_takes(x, ldx, w, ldw, rows, out, in)) {
+            bool there = bl_cu_fixed(c->now, x, ldx, w, ldw, rows, out, in, y, f32, ldy, accumulate, c->stream.sms);
+            BL_TRY(bl_cuda_launched(be, "linear", e));
+            if (!there) st = bl_fail(e, BL_E_DEVICE, "linear: " NO_TENSOR, (long long)out, (long long)in);
+            goto out;
+        }
         bl_cu_gemm(c->now, x, ldx, w, ldw, rows, out, in, y, f32, ldy, accumulate);
         return bl_cuda_launched(be, "linear", e);
     }
@@ -394,23 +401,7 @@ static bl_status by_whole(bl_backend *be, const bl_weight *w, const product *p, 
     BL_TRY(bl_cuda_weight(be, w, &cw, e));
     bool there = bl_cu_whole_product(c->now, &cw, &some, p->y, p->f32, p->ldy, p->accumulate, c->stream.sms);
     BL_TRY(bl_cuda_launched(be, "linear", e));
-    if (!there)
-        st = bl_fail(e, BL_E_DEVICE, "linear: the driver does not describe a weight of %lld x %lld as a tensor",
-                     (long long)cw.out, (long long)cw.in);
-out:
-    return st;
-}
-
-static bl_status by_eight(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_cuda *c = be->own;
-    bl_cu_weight cw;
-    const bl_cu_eight some = some_codes(p);
-    (void)turned;
-    BL_TRY(bl_cuda_weight(be, w, &cw, e));
-    bl_cu_eight_product(c->now, &cw, &some, p->y, p->f32, p->ldy, p->accumulate);
-    BL_TRY(bl_cuda_launched(be, "linear", e));
+    if (!there) st = bl_fail(e, BL_E_DEVICE, "linear: " NO_TENSOR, (long long)cw.out, (long long)cw.in);
 out:
     return st;
 }
@@ -439,10 +430,8 @@ static bl_cu_weight outline(const bl_weight *w)
                           .scale_type = w->shape.double_quant ? 3 : bl_cuda_scale_type(w->shape.scale)};
 }
 
-/* The rows of x as codes, in scratch, in the order of weight w (whole: as they come); `codes` as it is where it is so
- * already. */
-static bl_status eight_input(bl_backend *be, const bl_linear_args *a, const bl_weight *w, bool whole_ones,
-                             bl_cu_eight *codes, bl_err *e)
+/* The rows of x as codes, in scratch, of the kind that weight w wants; `codes` as it is where it is so already. */
+static bl_status codes_input(bl_backend *be, const bl_linear_args *a, const bl_weight *w, bl_cu_eight *codes, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
@@ -451,10 +440,10 @@ static bl_status eight_input(bl_backend *be, const bl_linear_args *a, const bl_w
     void *space;
     const int64_t rows = a->x.dim[0];
     BL_TRY(bl_cuda_weight(be, w, &cw, e));
-    const uint64_t bytes = (whole_ones ? bl_cu_whole_plan : bl_cu_eight_plan)(&cw, rows, &to);
-    if (codes->codes && codes->tile == to.tile && codes->bits == to.bits && codes->floats == to.floats) goto out;
+    const uint64_t bytes = bl_cu_whole_plan(&cw, rows, &to);
+    if (codes->codes && codes->floats == to.floats) goto out;
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_EIGHT, bytes, &space, e));
-    bl_cu_eight_place(&to, space);
+    bl_cu_whole_place(&to, space);
     const bool f32 = a->n_t || !whole(a);
     const void *x = bl_cuda_at(&a->x);
     float *t;
@@ -462,8 +451,7 @@ static bl_status eight_input(bl_backend *be, const bl_linear_args *a, const bl_w
         BL_TRY(transformed(be, &a->x, a->t, a->n_t, &t, e));
         x = t;
     }
-    (whole_ones ? bl_cu_whole_codes : bl_cu_eight_codes)(c->now, x, f32,
-                                                         f32 ? widest(&a->x, a->t, a->n_t) : a->x.stride[0], &to);
+    bl_cu_whole_codes(c->now, x, f32, f32 ? widest(&a->x, a->t, a->n_t) : a->x.stride[0], &to);
     BL_TRY(bl_cuda_launched(be, "linear", e));
     *codes = to;
 out:
@@ -514,7 +502,7 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
     if (!a->transpose && floats) BL_TRY(input(be, a, &x, e));
     for (int i = 0; i < bl_linear_weights(a); i++) {
         const by_family *how = k[i]->own;
-        if (how->codes) BL_TRY(eight_input(be, a, a->w[i], how->run == by_whole, &codes, e));
+        if (how->codes) BL_TRY(codes_input(be, a, a->w[i], &codes, e));
         product p = {.codes = how->codes ? &codes : NULL,
                      .x = x.buf ? bl_cuda_at(&x) : c->scratch[BL_SCRATCH_X].p,
                      .ldx = x.stride[0],
@@ -553,36 +541,22 @@ static bl_status run(const bl_kernel_family *k, bl_backend *be, const bl_linear_
     return all_weights(be, a, all, e);
 }
 
-static bool on_bytes(const bl_backend *be, const bl_linear_args *a)
-{
-    const bl_cuda *c = be->own;
-    return c->about.major == 9 && c->about.minor == 0 && !a->transpose && a->act.bits == 8;
-}
-static bool per_token(const bl_actq *q) { return q->symmetric && q->unit == BL_ACT_TOKEN && q->scale == 0; }
-
+/* What is said to be a product of codes is one: no other family takes it then, whatever it costs. */
 static bool takes_whole(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
+    const bl_cuda *c = be->own;
     const bl_cu_weight cw = outline(w);
-    return on_bytes(be, a) && (cw.e4m3 ? a->act.unit == BL_ACT_FP8 : per_token(&a->act)) && bl_cu_whole_takes(&cw);
-}
-
-static bool takes_eight(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    const bl_cu_weight cw = outline(w);
-    return on_bytes(be, a) && per_token(&a->act) && bl_cu_eight_takes(&cw);
-}
-
-/* What is said to be a product of codes is one: no other family takes it then, whatever it costs. */
-static bool takes_bytes(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return takes_whole(be, a, w) || takes_eight(be, a, w);
+    const bl_actq *q = &a->act;
+    return c->about.major == 9 && c->about.minor == 0 && !a->transpose && q->bits == 8 &&
+           (cw.e4m3 ? q->unit == BL_ACT_FP8 : q->symmetric && q->unit == BL_ACT_TOKEN && q->scale == 0) &&
+           bl_cu_whole_takes(&cw);
 }
 
 bool bl_cuda_integer(const bl_backend *be, const bl_linear_args *a)
 {
     int n = bl_linear_weights(a);
     for (int i = 0; i < n; i++)
-        if (!takes_bytes(be, a, a->w[i])) return false;
+        if (!takes_whole(be, a, a->w[i])) return false;
     return n > 0;
 }
 
@@ -590,7 +564,7 @@ static bool takes_few(const bl_backend *be, const bl_linear_args *a, const bl_we
 {
     const bl_cu_weight cw = outline(w);
     return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_few_takes(&cw, a->x.dim[0]) &&
-           !takes_bytes(be, a, w);
+           !takes_whole(be, a, w);
 }
 
 /* Whether a block has room for its part of x beside a ring and a table. */
@@ -600,7 +574,7 @@ static bool takes_stream(const bl_backend *be, const bl_linear_args *a, const bl
     const bl_cuda *c = be->own;
     int64_t part = (cw.in + BL_CU_STREAM_PARTS * 256 - 1) / (BL_CU_STREAM_PARTS * 256) * 256, rows = a->x.dim[0];
     return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_stream_takes(&cw, rows) &&
-           !takes_bytes(be, a, w) && rows * part * (rows <= 2 ? 4 : 2) + (56 << 10) <= c->stream.shared;
+           !takes_whole(be, a, w) && rows * part * (rows <= 2 ? 4 : 2) + (56 << 10) <= c->stream.shared;
 }
 
 static bool takes_mid(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
@@ -608,14 +582,14 @@ static bool takes_mid(const bl_backend *be, const bl_linear_args *a, const bl_we
     const bl_cu_weight cw = outline(w);
     const bl_cuda *c = be->own;
     return c->about.major == 9 && c->about.minor == 0 && !a->transpose && !be->opts.deterministic && whole(a) &&
-           bl_cu_mid_takes(&cw, a->x.dim[0]) && !takes_bytes(be, a, w);
+           bl_cu_mid_takes(&cw, a->x.dim[0]) && !takes_whole(be, a, w);
 }
 
 static bool takes_gemv(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     const bl_cu_weight cw = outline(w);
     return !a->transpose && !be->opts.deterministic && whole(a) && a->x.dim[0] == 1 && bl_cu_gemv_takes(&cw) &&
-           !takes_bytes(be, a, w);
+           !takes_whole(be, a, w);
 }
 
 static bool takes_any(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
@@ -642,26 +616,13 @@ const bl_kernel_family bl_family_linear_cuda = {
 const bl_kernel_family bl_family_whole_cuda = {
     .op = "linear",
     .backend = "cuda",
-    .doc =
-        "activations of 8 bits: weights of 8 bits as they are stored, tensor cores in integers or 8-bit floats, Hopper",
+    .doc = "activations of 8 bits: weights of 8 and 4 bits, tensor cores in integers or 8-bit floats, Hopper",
     .nmse_limit = 1e-7, /* exact sums of integers; of floats, sums of 128 products keep some 14 bits */
-    .decode_ns = 5e-7,  /* before all others, see takes_bytes */
+    .decode_ns = 5e-7,  /* before all others, see takes_whole */
     .product_ns = 5e-10,
     .applicable = takes_whole,
     .run = run,
     .own = &(const by_family){by_whole, true},
-};
-
-const bl_kernel_family bl_family_eight_cuda = {
-    .op = "linear",
-    .backend = "cuda",
-    .doc = "activations of 8 bits: tensor cores in integers, 128 outputs a block, Hopper",
-    .nmse_limit = 1e-10, /* exact sums; y is f32 where it is checked */
-    .decode_ns = 1e-6,   /* before all others, see takes_bytes */
-    .product_ns = 1e-9,
-    .applicable = takes_eight,
-    .run = run,
-    .own = &(const by_family){by_eight, true},
 };
 
 const bl_kernel_family bl_family_few_cuda = {

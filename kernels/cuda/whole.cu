@@ -1,25 +1,30 @@
-/* whole.cu - y = x wt where both are bytes as they are stored, on Hopper: codes of 8 bits times signed bytes in
- * integers, and e4m3 times e4m3.
+/* whole.cu - y = x wt of weights of bytes or of codes of 4 bits and activations of bytes, on Hopper: in integers, and
+ * e4m3 times e4m3.
  *
- * Nothing is decoded: a tile of codes comes by a tensor map, rows of x were written once as shared memory has them, and
- * both go to the tensor cores from there. In each 128 numbers of k, a chunk:
+ * A tile of codes comes by a tensor map, rows of x were written once as shared memory has them, and both go to the
+ * tensor cores from there. In each 128 numbers of k, a chunk:
  *
- *     integers  y = s_row s_out (sum q x - zero sum x), exact
- *     e4m3      y = s_row sum over chunks of s_out (sum of the chunk); the tensor cores keep some 14 bits of a sum, so
- *               that of a chunk is all that they make, and the sum over chunks is one of f32
+ *     integers            y = s_row s_out (sum q x - zero sum x), exact
+ *     integers in groups  y = s_row sum over groups of s_out (sum (q - mid) x), each sum exact
+ *     e4m3                y = s_row sum over chunks of s_out (sum of the chunk); the tensor cores keep some 14 bits of
+ * a sum, so that of a chunk is all that they make, and the sum over chunks is one of f32
+ *
+ * Codes of 8 bits of one scale a row are multiplied as they are stored. Those in groups become signed bytes, less 128;
+ * those of 4 bits become bytes too, less 8 and times 16, which the sum is divided by: three warps that multiply nothing
+ * write them where they are multiplied from, while earlier chunks are.
  *
  * A block does 128 outputs with two groups of four warps, and N rows of x at a time; one thread more copies. Two blocks
  * have the same rows of x, of which each copies a half into both. Blocks stay and take tiles in turn; while sums leave,
  * the next chunks are on their way.
  */
-#include "bytes.cuh"
 #include "eight.h"
+#include "sets.cuh"
 #include "weight.cuh"
-#include <cuda.h>
 #include <cuda_fp8.h>
 
-static constexpr int CHUNK = BL_CU_EIGHT_CHUNK, TILE_OUT = 128, CONSUMERS = 2 * 128, THREADS = CONSUMERS + 128,
-                     PIECE = 16, MOST_IN = 1 << 15; /* sums of 255 x 127 stay in 31 bits */
+static constexpr int CHUNK = BL_CU_EIGHT_CHUNK, PIECE = 16, MOST_IN = 1 << 15; /* sums of 255 x 127 stay in
+                     31 bits */
+static_assert(CHUNK == LINE, "a chunk is a line of shared memory");
 static constexpr int TOP_E4M3 = 448;
 
 static bool floats(const bl_cu_weight *w) { return w->kind == BL_CU_TABLE && w->e4m3; }
@@ -31,9 +36,11 @@ bool bl_cu_whole_takes(const bl_cu_weight *w)
 #else
     const bool built = false;
 #endif
-    const bool whole = w->group >= w->in, ints = w->kind == BL_CU_INT && w->bits == 8 && w->zero_type <= 1;
-    return built && (floats(w) ? whole || w->group % CHUNK == 0 : ints && whole && w->in <= MOST_IN) &&
-           w->in % PIECE == 0 && w->scale_type <= 2;
+    const bool whole = w->group >= w->in, groups = w->group % CHUNK == 0,
+               ints = w->kind == BL_CU_INT && (w->bits == 8 || w->bits == 4) && w->in <= MOST_IN &&
+                      (whole ? w->zero_type <= 1 : groups && w->zero_type == 0);
+    return built && (floats(w) ? whole || groups : ints) && w->in % (w->bits == 4 ? 2 * PIECE : PIECE) == 0 &&
+           w->scale_type <= 2;
 }
 
 uint64_t bl_cu_whole_plan(const bl_cu_weight *w, int64_t rows, bl_cu_eight *to)
@@ -45,6 +52,13 @@ uint64_t bl_cu_whole_plan(const bl_cu_weight *w, int64_t rows, bl_cu_eight *to)
     to->in = w->in;
     to->floats = floats(w);
     return (uint64_t)((w->in + CHUNK - 1) / CHUNK * to->padded * CHUNK + to->padded * 8);
+}
+
+void bl_cu_whole_place(bl_cu_eight *to, void *space)
+{
+    to->codes = (uint8_t *)space;
+    to->scale = (float *)(to->codes + (to->in + CHUNK - 1) / CHUNK * to->padded * CHUNK);
+    to->sum = (int *)(to->scale + to->padded);
 }
 
 /* ---- x ---- */
@@ -154,118 +168,132 @@ void bl_cu_whole_codes(bl_stream s, const void *x, bool f32, int64_t ldx, const 
 }
 
 /* ---- the product ---- */
-template <int N, int SET> struct whole {
-    static constexpr int W_BYTES = TILE_OUT * CHUNK, X_BYTES = N * CHUNK, STAGE = W_BYTES + X_BYTES; /* of a chunk */
-    static constexpr int STAGES = N == 256 ? 4 : N == 128 ? 6 : 8;
-    static constexpr int AT_ONCE = N < 64 ? N : 64; /* rows of sums on their way out */
-    static constexpr int OUT_BYTES = 2 * AT_ONCE * 64 * 4;
-    static constexpr int SHARED = 1024 + STAGES * STAGE + OUT_BYTES + 2 * STAGES * 8;
-};
-struct whole_to {
-    void *y;
-    int64_t ldy;
-    bool f32, accumulate;
-    int row_tiles, tiles; /* of N rows; all, each for a set of blocks */
+enum { INT8, INT4, E4M3 };
+template <int OF, bool GROUPS, int N> struct kind {
+    static constexpr bool FLOATS = OF == E4M3,
+                          MADE = OF == INT4 || (OF == INT8 && GROUPS); /* bytes are made of codes */
+    static constexpr int PRODUCT = FLOATS ? OF_E4M3 : MADE ? OF_SIGNED : OF_INTEGERS;
+    static constexpr int STEP = FLOATS && N > 128 ? 128 : N; /* rows of a product */
+    static constexpr int TOTALS = FLOATS || GROUPS ? N / 2 : 1, CODES = TILE_OUT * (OF == INT4 ? CHUNK / 2 : CHUNK);
+    static constexpr int MAKERS = CONSUMERS / 2 - WARP; /* threads */
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-template <int SET> static __device__ __forceinline__ void set_sync()
+static __device__ __forceinline__ void shared_write(uint32_t at, uint4 v)
 {
-    if (SET > 1) asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+                 : "memory");
 }
-static __device__ __forceinline__ int rank_in_set()
+/* Eight codes of 4 bits as signed bytes, 16 (q - 8). */
+static __device__ __forceinline__ uint2 bytes_of_codes(uint32_t v)
 {
-    int r;
-    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
-    return r;
+    const uint32_t even = (v << 4 & 0xf0f0f0f0u) ^ 0x80808080u, odd = (v & 0xf0f0f0f0u) ^ 0x80808080u;
+    return make_uint2(__byte_perm(even, odd, 0x5140), __byte_perm(even, odd, 0x7362));
 }
-static __device__ __forceinline__ void arrive_at(uint32_t b, int rank) /* the barrier of a block of the set */
+/* To a place of the first block of the set. */
+static __device__ __forceinline__ void put_in_first(uint32_t at, int v)
 {
     asm volatile("{.reg .b32 r;\n"
-                 "mapa.shared::cluster.u32 r, %0, %1;\n"
-                 "mbarrier.arrive.shared::cluster.b64 _, [r];}" ::"r"(b),
-                 "r"(rank)
+                 "mapa.shared::cluster.u32 r, %0, 0;\n"
+                 "st.shared::cluster.s32 [r], %1;}" ::"r"(at),
+                 "r"(v)
                  : "memory");
 }
-/* The same bytes to the same place of all blocks of the set, whose barriers count them. */
-template <int SET>
-static __device__ __forceinline__ void copy_to_set(uint32_t to, const void *from, int bytes, uint32_t b)
+/* The bytes of a tile at `at` by thread t of the makers. Codes of 4 bits are in its second half, four pieces a row: of
+ * the 64 rows of each half all are read before the bytes of any are written. */
+template <int OF, int MAKERS> static __device__ __forceinline__ void make_bytes(uint32_t at, int t)
 {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
-                 "[%0], [%1], %2, [%3], %4;" ::"r"(to),
-                 "l"(from), "r"(bytes), "r"(b), "h"((uint16_t)((1 << SET) - 1))
-                 : "memory");
-}
-static __device__ __forceinline__ void copy_tile(uint32_t to, const CUtensorMap *map, int k, int out, uint32_t b)
-{
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
-                 "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-                 "l"(map), "r"(k), "r"(out), "r"(b)
-                 : "memory");
+    if constexpr (OF == INT8) {
+        for (int i = t; i < TILE_OUT * (LINE / PIECE); i += MAKERS) {
+            uint4 v = shared_read(at + i * PIECE);
+            shared_write(at + i * PIECE,
+                         make_uint4(v.x ^ 0x80808080u, v.y ^ 0x80808080u, v.z ^ 0x80808080u, v.w ^ 0x80808080u));
+        }
+    } else {
+        enum { HALF = TILE_OUT / 2 * 4, EACH = (HALF + MAKERS - 1) / MAKERS };
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            uint4 v[EACH];
+#pragma unroll
+            for (int i = 0; i < EACH; i++)
+                if (i * MAKERS + t < HALF)
+                    v[i] = shared_read(at + TILE_OUT * LINE / 2 + (h * HALF + i * MAKERS + t) * PIECE);
+            asm volatile("bar.sync 4, %0;" ::"n"(MAKERS) : "memory");
+#pragma unroll
+            for (int i = 0; i < EACH; i++) {
+                const int q = h * HALF + i * MAKERS + t, row = q / 4, piece = q % 4 * 2;
+                if (i * MAKERS + t >= HALF) continue;
+                const uint2 a = bytes_of_codes(v[i].x), b = bytes_of_codes(v[i].y), c = bytes_of_codes(v[i].z),
+                            d = bytes_of_codes(v[i].w);
+                shared_write(at + row * LINE + (piece ^ row % 8) * PIECE, make_uint4(a.x, a.y, b.x, b.y));
+                shared_write(at + row * LINE + ((piece + 1) ^ row % 8) * PIECE, make_uint4(c.x, c.y, d.x, d.y));
+            }
+        }
+    }
 }
 #endif
 
-/* FLOATS: e4m3, else integers. GROUPS: scales of groups of whole chunks. */
-template <bool FLOATS, bool GROUPS, int N, int SET>
+/* GROUPS: scales of groups of whole chunks. SET: blocks that share rows of x; PARTS: those that share k, exact sums of
+ * integers, of one tile. */
+template <int OF, bool GROUPS, int N, int SET, int PARTS>
 __global__ void __launch_bounds__(THREADS, 1)
-    whole_rows(const __grid_constant__ CUtensorMap map, bl_cu_weight w, bl_cu_eight x, whole_to to)
+    whole_rows(const __grid_constant__ CUtensorMap map, bl_cu_weight w, bl_cu_eight x, sums_to to)
 {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    typedef whole<N, SET> C;
-    typedef typename std::conditional<FLOATS, float, int>::type sum_t;
-    enum { SUMS = N / 2, STEP = FLOATS && N > 128 ? 128 : N }; /* rows of a product */
+    typedef set_room<N> C;
+    typedef kind<OF, GROUPS, N> K;
+    typedef typename std::conditional<K::FLOATS, float, int>::type sum_t;
+    static_assert(PARTS == 1 || (SET == 1 && !GROUPS && !K::FLOATS), "sums without an order");
+    enum { SUMS = K::STEP / 2, BLOCKS = SET * PARTS };
     extern __shared__ uint8_t raw[];
     const uint32_t base = (shared_at(raw) + 1023) & ~1023u, room = base + C::STAGES * C::STAGE,
-                   full = room + C::OUT_BYTES, empty = full + 8 * C::STAGES;
+                   full = room + C::OUT_BYTES, empty = full + 8 * C::STAGES, ready = empty + 8 * C::STAGES;
     const int chunks = (int)((w.in + CHUNK - 1) / CHUNK), warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    const int rank = SET > 1 ? rank_in_set() : 0, first = blockIdx.x / SET, step = gridDim.x / SET;
-    if (threadIdx.x == 0) {
-        for (int i = 0; i < C::STAGES; i++) {
-            barrier_open(full + 8 * i, 1);
-            barrier_open(empty + 8 * i, SET * CONSUMERS / WARP);
-        }
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    }
-    __syncthreads();
-    set_sync<SET>();
+    const int among = BLOCKS > 1 ? rank_in_set() : 0, rank = SET > 1 ? among : 0, first = blockIdx.x / BLOCKS,
+              step = gridDim.x / BLOCKS;
+    const int from_chunk = PARTS > 1 ? chunks * among / PARTS : 0,
+              to_chunk = PARTS > 1 ? chunks * (among + 1) / PARTS : chunks;
+    set_begin<SET, C::STAGES, K::MADE ? K::MAKERS : 0>(full);
+    int slot = 0, turn = 0;
+    auto next = [&]() {
+        if (++slot < C::STAGES) return;
+        slot = 0;
+        turn++;
+    };
 
     if (warp >= CONSUMERS / WARP) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-        if (threadIdx.x == CONSUMERS) {
-            int slot = 0, turn = 0;
+        if (K::MADE) asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+        else asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        if (threadIdx.x == CONSUMERS)
             for (int tile = first; tile < to.tiles; tile += step) {
                 const int row0 = tile % to.row_tiles * N, out0 = (tile / to.row_tiles * SET + rank) * TILE_OUT;
-                const uint8_t *from = x.codes + ((int64_t)row0 + rank * (N / SET)) * CHUNK;
-                for (int c = 0; c < chunks; c++, from += x.padded * CHUNK) {
+                const uint8_t *from = x.codes + (from_chunk * x.padded + (int64_t)row0 + rank * (N / SET)) * CHUNK;
+                for (int c = from_chunk; c < to_chunk; c++, from += x.padded * CHUNK, next()) {
                     const uint32_t at = base + slot * C::STAGE, b = full + 8 * slot;
                     if (turn) barrier_await(empty + 8 * slot, (turn - 1) & 1);
-                    barrier_expect(b, C::STAGE);
-                    copy_tile(at, &map, c * CHUNK, out0, b);
+                    barrier_expect(b, K::CODES + C::X_BYTES);
+                    copy_tile(at + C::W_BYTES - K::CODES, &map, c * (K::CODES / TILE_OUT), out0, b);
                     if (SET > 1)
                         copy_to_set<SET>(at + C::W_BYTES + rank * (C::X_BYTES / SET), from, C::X_BYTES / SET, b);
                     else copy_bulk(at + C::W_BYTES, from, C::X_BYTES, b);
-                    if (++slot == C::STAGES) {
-                        slot = 0;
-                        turn++;
-                    }
                 }
             }
-        }
+        else if (K::MADE && warp > CONSUMERS / WARP)
+            for (int tile = first; tile < to.tiles; tile += step)
+                for (int c = from_chunk; c < to_chunk; c++, next()) {
+                    barrier_await(full + 8 * slot, turn & 1);
+                    make_bytes<OF, K::MAKERS>(base + slot * C::STAGE, threadIdx.x - CONSUMERS - WARP);
+                    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+                    barrier_arrive(ready + 8 * slot);
+                }
         __syncwarp();
-        set_sync<SET>();
+        for (int i = 0; i < (PARTS > 1 ? 3 : 1); i++) set_sync<BLOCKS>();
         return;
     }
 
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    if (K::MADE) asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+    else asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     const int g = lane / 4, t = lane % 4, half = warp / 4;
-    const bool straight = !to.accumulate && to.ldy % 8 == 0 && (uintptr_t)to.y % 16 == 0; /* whole vectors of y */
-    int slot = 0, turn = 0;
-    auto leave = [&](int which) {
-        if (lane < SET) {
-            if (SET > 1) arrive_at(empty + 8 * which, lane);
-            else barrier_arrive(empty + 8 * which);
-        }
-    };
     for (int tile = first; tile < to.tiles; tile += step) {
         const int row0 = tile % to.row_tiles * N;
         const int64_t out0 = (int64_t)(tile / to.row_tiles * SET + rank) * TILE_OUT, o = out0 + warp * 16 + g;
@@ -275,16 +303,23 @@ __global__ void __launch_bounds__(THREADS, 1)
             const uint16_t h = __ldg((const uint16_t *)w.scales + at);
             return w.scale_type == 1 ? from_f16(h) : from_bf16(h);
         };
-        sum_t sum[STEP / 2];
-        float total[FLOATS ? SUMS : 1];
+        auto exact = [](sum_t s) { return OF == INT4 ? (sum_t)((int)s >> 4) : s; };
+        sum_t sum[SUMS];
+        float total[K::TOTALS];
 #pragma unroll
-        for (int i = 0; i < STEP / 2; i++) sum[i] = 0;
+        for (int i = 0; i < SUMS; i++) sum[i] = 0;
 #pragma unroll
-        for (int i = 0; i < (FLOATS ? SUMS : 1); i++) total[i] = 0;
+        for (int i = 0; i < K::TOTALS; i++) total[i] = 0;
+        auto settle = [&]() { /* no use of a sum moves across a wait */
+#pragma unroll
+                              for (int i = 0; i < SUMS; i++)
+                                  if constexpr (K::FLOATS) asm volatile("" : "+f"(sum[i])::"memory");
+                                  else asm volatile("" : "+r"(sum[i])::"memory");
+        };
         const int each_group = GROUPS ? (int)(w.group / CHUNK) : 1;
         int last = slot;
 #pragma unroll 1
-        for (int c = 0; c < chunks; c++) {
+        for (int c = from_chunk; c < to_chunk; c++, next()) {
             const uint32_t at = base + slot * C::STAGE;
             const uint64_t a = wgmma_lines(at + half * 64 * CHUNK), b = wgmma_lines(at + C::W_BYTES);
             float by[2] = {1, 1};
@@ -293,200 +328,135 @@ __global__ void __launch_bounds__(THREADS, 1)
                 by[1] = scale_of(1, c / each_group);
             }
             barrier_await(full + 8 * slot, turn & 1);
-            if constexpr (FLOATS) {
+            if (K::MADE) barrier_await(ready + 8 * slot, turn & 1);
+            if constexpr (K::FLOATS || GROUPS) { /* e4m3: sums of a chunk; integers: of a group */
+                const bool fresh = K::FLOATS || c % each_group == 0,
+                           ends = K::FLOATS || (c + 1) % each_group == 0 || c + 1 == chunks;
 #pragma unroll
-                for (int h = 0; h < N / STEP; h++) {
-#pragma unroll
-                    for (int i = 0; i < STEP / 2; i++) asm volatile("" : "+f"(sum[i])::"memory");
+                for (int h = 0; h < N / K::STEP; h++) {
+                    settle();
                     wgmma_begin();
 #pragma unroll
                     for (int s = 0; s < 4; s++)
-                        whole_of<true, STEP>::run(sum, a + 2 * s, b + h * (STEP * CHUNK >> 4) + 2 * s, s > 0);
+                        whole_of<K::PRODUCT, K::STEP>::run(sum, a + 2 * s, b + h * (K::STEP * CHUNK >> 4) + 2 * s,
+                                                           !(fresh && s == 0));
                     wgmma_commit();
                     wgmma_await<0>();
+                    settle();
+                    if (h == N / K::STEP - 1) set_leave<SET>(empty + 8 * slot, lane);
+                    if (!ends) continue;
 #pragma unroll
-                    for (int i = 0; i < STEP / 2; i++) asm volatile("" : "+f"(sum[i])::"memory");
-                    if (h == N / STEP - 1) leave(slot);
-#pragma unroll
-                    for (int i = 0; i < STEP / 2; i++) {
-                        float &all = total[FLOATS ? h * (STEP / 2) + i : 0];
-                        all = GROUPS ? fmaf(sum[i], by[i / 2 % 2], all) : all + sum[i];
+                    for (int i = 0; i < SUMS; i++) {
+                        float &all = total[h * SUMS + i];
+                        all = GROUPS ? fmaf((float)exact(sum[i]), by[i / 2 % 2], all) : all + sum[i];
                     }
                 }
             } else {
                 wgmma_begin();
 #pragma unroll
-                for (int s = 0; s < 4; s++) whole_of<false, STEP>::run(sum, a + 2 * s, b + 2 * s, c + s > 0);
+                for (int s = 0; s < 4; s++)
+                    whole_of<K::PRODUCT, K::STEP>::run(sum, a + 2 * s, b + 2 * s, c + s > from_chunk);
                 wgmma_commit();
                 wgmma_await<1>();
-                if (c > 0) leave(last);
+                if (c > from_chunk) set_leave<SET>(empty + 8 * last, lane);
                 last = slot;
             }
-            if (++slot == C::STAGES) {
-                slot = 0;
-                turn++;
-            }
         }
-        if constexpr (!FLOATS) {
+        if constexpr (!K::FLOATS && !GROUPS) {
             wgmma_await<0>();
+            settle();
+            set_leave<SET>(empty + 8 * last, lane);
+        }
+        if constexpr (PARTS > 1) { /* into the stages of the first of them, which are free once it has its sums */
+            set_sync<BLOCKS>();
+            const uint32_t to_first = base + (uint32_t)((among - 1) * CONSUMERS * SUMS + threadIdx.x) * 4;
 #pragma unroll
-            for (int i = 0; i < SUMS; i++) asm volatile("" : "+r"(sum[i])::"memory");
-            leave(last);
+            for (int i = 0; i < SUMS; i++)
+                if (among) put_in_first(to_first + i * CONSUMERS * 4, (int)sum[i]);
+            set_sync<BLOCKS>();
+            if (among) break;
+#pragma unroll 1
+            for (int other = 1; other < PARTS; other++)
+#pragma unroll
+                for (int i = 0; i < SUMS; i++)
+                    sum[i] += *(int *)(raw + (base - shared_at(raw)) +
+                                       ((other - 1) * CONSUMERS * SUMS + i * CONSUMERS + threadIdx.x) * 4);
         }
 
-        /* ---- out, some rows at a time: [rows of x][64 outputs of a group of warps], pieces turned to keep banks apart
-         */
+        /* ---- out, some rows at a time ---- */
         float by[2] = {1, 1};
         int zero[2] = {0, 0};
 #pragma unroll
         for (int i = 0; i < 2 && !GROUPS; i++) {
             by[i] = scale_of(i, 0);
-            if (!FLOATS) zero[i] = stored_zero(w, min(o + 8 * i, w.out - 1), 0);
+            if (!K::FLOATS) zero[i] = stored_zero(w, min(o + 8 * i, w.out - 1), 0) - (OF == INT4 ? 8 : 0);
         }
-        const uint32_t mine = room + half * C::AT_ONCE * 256;
-        const int who = threadIdx.x % 128;
-        const int64_t o1 = out0 + half * 64 + who % 8 * 8; /* eight outputs of a row */
-        const int left = (int)max((int64_t)0, min(w.out - o1, (int64_t)8));
-#pragma unroll
-        for (int part = 0; part < N / C::AT_ONCE; part++) {
-            asm volatile("bar.sync %0, 128;" ::"r"(2 + half) : "memory");
-#pragma unroll
-            for (int m = 0; m < C::AT_ONCE / 8; m++) {
-                const int n = part * (C::AT_ONCE / 8) + m;
+        tile_out<N>(
+            [&](int n, float v[4]) {
                 const int64_t row = row0 + 8 * n + 2 * t; /* of rows past the last too: they go nowhere */
                 const float2 s = __ldg((const float2 *)(x.scale + row));
-                const int2 of_x = FLOATS ? make_int2(0, 0) : __ldg((const int2 *)(x.sum + row));
+                const int2 of_x = K::FLOATS || GROUPS ? make_int2(0, 0) : __ldg((const int2 *)(x.sum + row));
 #pragma unroll
                 for (int j = 0; j < 4; j++) {
                     const int i = 4 * n + j, k = j / 2;
-                    float v;
-                    if constexpr (FLOATS) v = total[i] * by[k];
-                    else v = (float)(sum[i] - zero[k] * (j % 2 ? of_x.y : of_x.x)) * by[k];
-                    const int line = 8 * m + 2 * t + j % 2, place = (warp % 4 * 16 + g + 8 * k) ^ t * 8;
-                    asm volatile("st.shared.f32 [%0], %1;" ::"r"(mine + (line * 64 + place) * 4),
-                                 "f"(v * (j % 2 ? s.y : s.x))
-                                 : "memory");
+                    if constexpr (GROUPS) v[j] = total[i];
+                    else if constexpr (K::FLOATS) v[j] = total[i] * by[k];
+                    else v[j] = (float)(exact(sum[i]) - zero[k] * (j % 2 ? of_x.y : of_x.x)) * by[k];
+                    v[j] *= j % 2 ? s.y : s.x;
                 }
-            }
-            asm volatile("bar.sync %0, 128;" ::"r"(2 + half) : "memory");
-            if (to.f32 && straight && out0 + half * 64 + 64 <= w.out) { /* whole lines, four numbers a thread */
-                const int q = who % 16 * 4;
-#pragma unroll 4
-                for (int r = who / 16; r < C::AT_ONCE; r += 8) {
-                    const int64_t m = row0 + part * C::AT_ONCE + r;
-                    float4 v;
-                    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-                                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-                                 : "r"(mine + (r * 64 + (q ^ r / 2 % 4 * 8)) * 4)
-                                 : "memory");
-                    if (m < x.rows) *(float4 *)((float *)to.y + m * to.ldy + out0 + half * 64 + q) = v;
-                }
-                continue;
-            }
-#pragma unroll 1
-            for (int r = who / 8; r < C::AT_ONCE; r += 16) {
-                const int64_t m = row0 + part * C::AT_ONCE + r;
-                if (m >= x.rows || left <= 0) continue;
-                const uint32_t place = mine + (r * 64 + ((who % 8 * 8) ^ r / 2 % 4 * 8)) * 4;
-                float v[8];
-#pragma unroll
-                for (int q = 0; q < 2; q++)
-                    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-                                 : "=f"(v[4 * q]), "=f"(v[4 * q + 1]), "=f"(v[4 * q + 2]), "=f"(v[4 * q + 3])
-                                 : "r"(place + 16 * q)
-                                 : "memory");
-                const int64_t put = m * to.ldy + o1;
-                if (left == 8 && !to.f32 && straight) {
-                    uint32_t two[4];
-#pragma unroll
-                    for (int q = 0; q < 4; q++) two[q] = to_bf16(v[2 * q]) | (uint32_t)to_bf16(v[2 * q + 1]) << 16;
-                    *(uint4 *)((uint16_t *)to.y + put) = make_uint4(two[0], two[1], two[2], two[3]);
-                    continue;
-                }
-#pragma unroll
-                for (int q = 0; q < 8; q++)
-                    if (q < left) put_sum(to.y, to.f32, put + q, v[q], to.accumulate);
-            }
-        }
+            },
+            room, half, row0, x.rows, out0 + half * 64, w.out, to);
     }
-    set_sync<SET>();
+    set_sync<BLOCKS>();
 #endif
 }
 
 /* ---- launches ---- */
-template <bool FLOATS, bool GROUPS, int N, int SET>
-static bool launch(bl_stream s, const CUtensorMap *map, const bl_cu_weight *w, const bl_cu_eight *x, whole_to to,
+template <int OF, bool GROUPS, int N, int SET, int PARTS>
+static bool launch(bl_stream s, const CUtensorMap *map, const bl_cu_weight *w, const bl_cu_eight *x, sums_to to,
                    int sms)
 {
-    typedef whole<N, SET> C;
-    static_assert(C::SHARED <= 227 << 10, "shared memory");
-    to.row_tiles = (int)((x->rows + N - 1) / N);
-    to.tiles = (int)((w->out + TILE_OUT * SET - 1) / (TILE_OUT * SET)) * to.row_tiles;
-    static int most; /* sets of blocks that the device holds: its multiprocessors come in groups that no set leaves */
-    cudaLaunchAttribute set = {};
-    cudaLaunchConfig_t how = {};
-    set.id = cudaLaunchAttributeClusterDimension;
-    set.val.clusterDim.x = SET;
-    set.val.clusterDim.y = set.val.clusterDim.z = 1;
-    how.blockDim = dim3(THREADS);
-    how.dynamicSmemBytes = C::SHARED;
-    how.stream = s;
-    how.attrs = &set;
-    how.numAttrs = 1;
-    cudaFuncSetAttribute(whole_rows<FLOATS, GROUPS, N, SET>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::SHARED);
-    how.gridDim = dim3((unsigned)(sms / SET * SET));
-    if (!most) {
-        most = sms / SET;
-        if (SET > 1 &&
-            (cudaOccupancyMaxActiveClusters(&most, whole_rows<FLOATS, GROUPS, N, SET>, &how) != cudaSuccess ||
-             most < 1)) {
-            most = sms / SET;
-            (void)cudaGetLastError();
-        }
-    }
-    const int sets = to.tiles < most ? to.tiles : most;
-    how.gridDim = dim3((unsigned)(sets * SET));
-    return cudaLaunchKernelEx(&how, whole_rows<FLOATS, GROUPS, N, SET>, *map, *w, *x, to) == cudaSuccess;
+    static int most;
+    tiles_of(&to, x->rows, N, w->out, SET);
+    static_assert((PARTS - 1) * CONSUMERS * N / 2 * 4 <= set_room<N>::STAGES * set_room<N>::STAGE, "room for sums");
+    if (PARTS > 1 &&
+        to.tiles > sets_there<SET * PARTS, set_room<N>::SHARED>(whole_rows<OF, GROUPS, N, SET, PARTS>, sms, &most))
+        return launch<OF, GROUPS, N, SET, 1>(s, map, w, x, to, sms);
+    return launch_sets<SET * PARTS, set_room<N>::SHARED>(s, whole_rows<OF, GROUPS, N, SET, PARTS>, to.tiles, sms, &most,
+                                                         *map, *w, *x, to);
 }
 
-/* Rows of codes as a tensor of bytes, in boxes of TILE_OUT x CHUNK with pieces of 16 bytes turned as the product wants
- * them; what is outside is zeros. */
-static bool map_of(const bl_cu_weight *w, CUtensorMap *to)
+/* Sums of integers in groups and of all of them have no room beside each other for 256 rows. Where tiles are few, exact
+ * sums are shared by blocks. */
+template <int OF, bool GROUPS>
+static bool by_rows(bl_stream s, const bl_cu_weight *w, const bl_cu_eight *x, const sums_to *to, int sms)
 {
-    typedef CUresult encode_fn(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *,
-                               const cuuint64_t *, const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave,
-                               CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-    static void *encode;
-    cudaDriverEntryPointQueryResult found;
-    if (!encode && (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault,
-                                                     &found) != cudaSuccess ||
-                    found != cudaDriverEntryPointSuccess))
+    constexpr bool whole_ints = OF != E4M3 && !GROUPS, in_halves = OF != E4M3 && GROUPS;
+    const int64_t outs = (w->out + TILE_OUT - 1) / TILE_OUT, blocks = outs * ((x->rows + 255) / 256),
+                  tiles = outs * (x->rows <= 32 ? 1 : (x->rows + 127) / 128);
+    const bool parts = whole_ints && w->in >= 16 * CHUNK;
+    CUtensorMap map;
+    if (!map_of(CU_TENSOR_MAP_DATA_TYPE_UINT8, w->codes, w->row_bytes, w->out, w->row_bytes,
+                kind<OF, GROUPS, 32>::CODES / TILE_OUT, TILE_OUT, OF != INT4, &map))
         return false;
-    const cuuint64_t size[2] = {(cuuint64_t)w->in, (cuuint64_t)w->out}, ld[1] = {(cuuint64_t)w->row_bytes};
-    const cuuint32_t box[2] = {CHUNK, TILE_OUT}, one[2] = {1, 1};
-    return ((encode_fn *)encode)(to, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, (void *)w->codes, size, ld, box, one,
-                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
-}
-
-template <bool FLOATS, bool GROUPS>
-static bool by_rows(bl_stream s, const CUtensorMap *map, const bl_cu_weight *w, const bl_cu_eight *x,
-                    const whole_to *to, int sms)
-{
-    const int64_t outs = (w->out + TILE_OUT - 1) / TILE_OUT, blocks = outs * ((x->rows + 255) / 256);
-    if (x->rows <= 32) return launch<FLOATS, GROUPS, 32, 1>(s, map, w, x, *to, sms);
-    if (x->rows <= 128 || blocks < sms) return launch<FLOATS, GROUPS, 128, 1>(s, map, w, x, *to, sms);
-    return launch<FLOATS, GROUPS, 256, 2>(s, map, w, x, *to, sms);
+    if (x->rows <= 32) {
+        if (parts && tiles * 4 <= sms)
+            return launch < OF, GROUPS, 32, 1, whole_ints ? 4 : 1 > (s, &map, w, x, *to, sms);
+        return launch<OF, GROUPS, 32, 1, 1>(s, &map, w, x, *to, sms);
+    }
+    if (parts && tiles * 4 <= sms) return launch < OF, GROUPS, 128, 1, whole_ints ? 4 : 1 > (s, &map, w, x, *to, sms);
+    if (parts && tiles * 2 <= sms) return launch < OF, GROUPS, 128, 1, whole_ints ? 2 : 1 > (s, &map, w, x, *to, sms);
+    if (x->rows <= 128 || blocks < sms || in_halves) return launch<OF, GROUPS, 128, 1, 1>(s, &map, w, x, *to, sms);
+    return launch < OF, GROUPS, in_halves ? 128 : 256, in_halves ? 1 : 2, 1 > (s, &map, w, x, *to, sms);
 }
 
 bool bl_cu_whole_product(bl_stream s, const bl_cu_weight *w, const bl_cu_eight *x, void *y, bool f32, int64_t ldy,
                          bool accumulate, int sms)
 {
-    const whole_to to = {y, ldy, f32, accumulate, 0, 0};
-    CUtensorMap map;
+    const sums_to to = {y, ldy, f32, accumulate, 0, 0};
+    const bool groups = w->group < w->in;
     if (x->rows < 1) return true;
-    if (!map_of(w, &map)) return false;
-    if (!x->floats) return by_rows<false, false>(s, &map, w, x, &to, sms);
-    if (w->group >= w->in) return by_rows<true, false>(s, &map, w, x, &to, sms);
-    return by_rows<true, true>(s, &map, w, x, &to, sms);
+    if (x->floats) return (groups ? by_rows<E4M3, true> : by_rows<E4M3, false>)(s, w, x, &to, sms);
+    if (w->bits == 4) return (groups ? by_rows<INT4, true> : by_rows<INT4, false>)(s, w, x, &to, sms);
+    return (groups ? by_rows<INT8, true> : by_rows<INT8, false>)(s, w, x, &to, sms);
 }

@@ -210,36 +210,37 @@ static void many_rows_are_those_of_plain_c(void **state)
  * its row; y in bf16 is that rounded, accumulated it is added once. */
 static void bytes_are_multiplied_to_the_bits_of_plain_c(void **state)
 {
-    enum { OUT = 205 };
     static const struct {
         const char *format;
-        int64_t rows, in, group;
+        int64_t rows, out, in, group;
         bool zeros, bf16;
     } cases[] = {
-        {"int8", 1, 96, 96, false, false},      {"int8", 32, 576, 576, true, true},
-        {"int8", 33, 4352, 4352, false, false}, {"int8", 256, 1184, 1184, true, false},
-        {"int8", 257, 640, 640, false, true},   {"int8", 31, 11008, 128, false, false},
-        {"int8", 128, 1040, 1040, true, false}, {"int8", 129, 1536, 256, false, true},
-        {"int4", 1, 14336, 14336, true, false}, {"int4", 300, 576, 576, false, false},
-        {"int4", 5, 4352, 128, false, true},    {"int4", 128, 11008, 128, false, false},
-        {"int4", 131, 1024, 512, false, false}, {"int4", 64, 4096, 4096, true, true},
+        {"int8", 1, 205, 96, 96, false, false},      {"int8", 32, 205, 576, 576, true, true},
+        {"int8", 33, 205, 4352, 4352, false, false}, {"int8", 256, 205, 1184, 1184, true, false},
+        {"int8", 257, 205, 640, 640, false, true},   {"int8", 31, 205, 11008, 128, false, false},
+        {"int8", 128, 205, 1040, 1040, true, false}, {"int8", 129, 205, 1536, 256, false, true},
+        {"int4", 1, 205, 14336, 14336, true, false}, {"int4", 300, 205, 576, 576, false, false},
+        {"int4", 5, 205, 4352, 128, false, true},    {"int4", 128, 205, 11008, 128, false, false},
+        {"int4", 131, 205, 1024, 512, false, false}, {"int4", 64, 205, 4096, 4096, true, true},
+        {"int8", 300, 9000, 272, 272, true, false},  {"int4", 513, 8900, 416, 416, true, false},
+        {"int4", 200, 17000, 384, 128, false, true},
     };
     const bl_kernel_shape one = {64, 64, 256, 0};
     (void)state;
     BL_NEEDS_GPU;
-    if (!bl_kernel_takes(bl_kernel_find("eight_w8a8_cuda"), gpu, &one)) {
+    if (!bl_kernel_takes(bl_kernel_find("whole_w4a8_cuda"), gpu, &one)) {
         print_message("not Hopper: no product of bytes\n");
         skip();
     }
     for (size_t i = 0; i < BL_COUNT(cases); i++) {
-        const int64_t rows = cases[i].rows, in = cases[i].in;
+        const int64_t rows = cases[i].rows, in = cases[i].in, out = cases[i].out;
         const bl_format *f = bl_format_find(cases[i].format);
-        bl_shape s = both_shape(f, OUT, in, cases[i].group);
+        bl_shape s = both_shape(f, out, in, cases[i].group);
         s.scale = cases[i].bf16 ? BL_BF16 : BL_F16;
         s.zero = cases[i].zeros ? BL_ZERO_PACKED : BL_ZERO_NONE;
         both_weight w = both_weight_new(f, &s, i);
-        both x = both_random(true, rows, in, 3, 1), y = both_new(BL_F32, false, rows, OUT),
-             narrow = both_new(BL_F32, true, rows, OUT), old = both_random(false, rows, OUT, 5, 1);
+        both x = both_random(true, rows, in, 3, 1), y = both_new(BL_F32, false, rows, out),
+             narrow = both_new(BL_F32, true, rows, out), old = both_random(false, rows, out, 5, 1);
         both_f32(x)[rows * in - 1] = 40;
         if (rows > 4) both_f32(x)[4 * in + 7] = NAN;
         both_send(x);
@@ -248,28 +249,26 @@ static void bytes_are_multiplied_to_the_bits_of_plain_c(void **state)
         b.w[0] = &w.g;
         b.y[0] = y.g;
         assert_true(gpu->ops->linear_is_integer(gpu, &b));
-        const bool as_stored = s.group == in && f->bits == 8;
-        assert_ptr_equal(bl_kernel_pick(gpu, &b, &w.g)->family,
-                         bl_kernel_find(as_stored ? "whole_w8a8_cuda" : "eight_w8a8_cuda")->family);
+        assert_ptr_equal(bl_kernel_pick(gpu, &b, &w.g)->family, bl_kernel_find("whole_w8a8_cuda")->family);
         assert_ok(cpu->ops->linear(cpu, &a, &e));
         assert_ok(gpu->ops->linear(gpu, &b, &e));
         float *got = both_got(y), *want = both_f32(y);
-        for (int64_t k = 0; k < rows * OUT; k++)
+        for (int64_t k = 0; k < rows * out; k++)
             if (memcmp(&got[k], &want[k], sizeof *got) != 0 && !(isnan(got[k]) && isnan(want[k])))
-                fail_msg("%s, %d x %d x %d, group %d: [%d, %d] is %.9g, not %.9g", f->name, (int)rows, OUT, (int)in,
-                         (int)cases[i].group, (int)(k / OUT), (int)(k % OUT), got[k], want[k]);
+                fail_msg("%s, %d x %d x %d, group %d: [%d, %d] is %.9g, not %.9g", f->name, (int)rows, (int)out,
+                         (int)in, (int)cases[i].group, (int)(k / out), (int)(k % out), got[k], want[k]);
         b.y[0] = narrow.g;
         assert_ok(gpu->ops->linear(gpu, &b, &e));
         float *short_ones = both_got(narrow);
-        for (int64_t k = 0; k < rows * OUT; k++)
+        for (int64_t k = 0; k < rows * out; k++)
             if (!isnan(got[k]) && short_ones[k] != bl_bf16_to_f32(bl_f32_to_bf16(got[k])))
-                fail_msg("%s, case %d: [%d, %d] in bf16 is %g of %g", f->name, (int)i, (int)(k / OUT), (int)(k % OUT),
+                fail_msg("%s, case %d: [%d, %d] in bf16 is %g of %g", f->name, (int)i, (int)(k / out), (int)(k % out),
                          short_ones[k], got[k]);
         b.y[0] = old.g;
         b.accumulate = true;
         assert_ok(gpu->ops->linear(gpu, &b, &e));
         float *more = both_got(old);
-        for (int64_t k = 0; k < rows * OUT; k++)
+        for (int64_t k = 0; k < rows * out; k++)
             if (!isnan(got[k])) assert_true(more[k] == both_f32(old)[k] + got[k]);
         free(got);
         free(short_ones);
@@ -582,27 +581,32 @@ static void adapters_are_added(void **state)
     }
 }
 
+/* Tiles of every number of rows, blocks alone and in sets, edges of each; rows that tensor maps do not take. */
 static void a_deterministic_product_does_not_depend_on_the_rows_beside(void **state)
 {
-    enum { ROWS = 200, IN = 576, OUT = 200 };
-    static const char *const formats[] = {"bf16", "int4", "fp32", "q4_0"};
+    static const struct {
+        const char *format;
+        int64_t rows, out, in;
+    } c[] = {{"bf16", 200, 200, 576},  {"int4", 200, 200, 576}, {"fp32", 200, 200, 576},  {"q4_0", 200, 200, 576},
+             {"bf16", 513, 5632, 200}, {"bf16", 700, 5740, 72}, {"bf16", 150, 333, 1000}, {"bf16", 140, 130, 75}};
     bl_backend *be;
     (void)state;
     BL_NEEDS_GPU;
     assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cuda", .deterministic = true}, &be, &e));
     assert_string_equal(bl_backend_numerics(be), "cuda-bf16-deterministic");
-    both x = both_random(true, ROWS, IN, 1, 1);
-    for (size_t k = 0; k < BL_COUNT(formats); k++) {
-        const bl_format *f = bl_format_find(formats[k]);
-        bl_shape s = both_shape(f, OUT, IN, 64);
+    for (size_t k = 0; k < BL_COUNT(c); k++) {
+        const int64_t rows = c[k].rows, out = c[k].out;
+        const bl_format *f = bl_format_find(c[k].format);
+        bl_shape s = both_shape(f, out, c[k].in, 64);
         both_weight w = both_weight_new(f, &s, 1);
-        both all = both_new(BL_F32, false, ROWS, OUT), some = both_new(BL_F32, false, ROWS, OUT);
+        both x = both_random(true, rows, c[k].in, 1, 1), all = both_new(BL_F32, false, rows, out),
+             some = both_new(BL_F32, false, rows, out);
         bl_linear_args a = {.x = x.c, .w = {&w.c}, .y = {all.c}};
         assert_ok(cpu->ops->linear(cpu, &a, &e));
         a = (bl_linear_args){.x = x.g, .w = {&w.g}, .y = {all.g}};
         assert_ok(be->ops->linear(be, &a, &e));
-        for (int64_t r = 0, n; r < ROWS; r += n) {
-            n = BL_MIN(r % 2 ? 37 : r + 1, ROWS - r);
+        for (int64_t r = 0, n; r < rows; r += n) {
+            n = BL_MIN(r % 2 ? 37 : r + 1, rows - r);
             a.x = bl_tensor_rows(x.g, r, n);
             a.y[0] = bl_tensor_rows(some.g, r, n);
             assert_ok(be->ops->linear(be, &a, &e));
@@ -610,14 +614,14 @@ static void a_deterministic_product_does_not_depend_on_the_rows_beside(void **st
         assert_ok(be->ops->sync(be, &e));
         ASSERT_NEAR(all, 2e-5);
         float *u = both_got(all), *v = both_got(some);
-        assert_memory_equal(u, v, ROWS * OUT * sizeof *u);
+        assert_memory_equal(u, v, (size_t)(rows * out) * sizeof *u);
         free(u);
         free(v);
+        both_drop(x);
         both_drop(all);
         both_drop(some);
         both_weight_drop(&w);
     }
-    both_drop(x);
     bl_backend_close(be);
 }
 
