@@ -69,11 +69,17 @@ static __device__ __forceinline__ void put8(uint16_t *y, const float f[8])
     *(uint4 *)y = v;
 }
 
-/* Eight codes, of one scale, of each of LINES rows a thread, into whole vectors of bf16: neighbouring threads read and
- * write neighbours. */
+static __device__ __forceinline__ void put8(float *y, const float f[8])
+{
+    *(float4 *)y = make_float4(f[0], f[1], f[2], f[3]);
+    *(float4 *)(y + 4) = make_float4(f[4], f[5], f[6], f[7]);
+}
+
+/* Eight codes, of one scale, of each of LINES rows a thread, into whole vectors: neighbouring threads read and write
+ * neighbours. */
 enum { LINES = 4 };
-template <int BITS, bool TABLE>
-__global__ void unpack_eights(bl_cu_weight w, int64_t row0, int64_t rows, uint16_t *y, int64_t ldy)
+template <int BITS, bool TABLE, typename T>
+__global__ void unpack_eights(bl_cu_weight w, int64_t row0, int64_t rows, T *y, int64_t ldy)
 {
     __shared__ float table[TABLE ? 1 << BITS : 1];
     const int eights = (int)(w.in / 8), c = blockIdx.x * blockDim.x + threadIdx.x,
@@ -109,7 +115,7 @@ __global__ void unpack_eights(bl_cu_weight w, int64_t row0, int64_t rows, uint16
 }
 
 /* The simple blocks of 32, a thread each, in registers. */
-__global__ void unpack_blocks_32(bl_cu_weight w, int64_t row0, int64_t rows, uint16_t *y, int64_t ldy)
+template <typename T> __global__ void unpack_blocks_32(bl_cu_weight w, int64_t row0, int64_t rows, T *y, int64_t ldy)
 {
     int64_t blocks = w.in / 32;
     EACH(i, rows * blocks)
@@ -132,7 +138,8 @@ __global__ void unpack_blocks_32(bl_cu_weight w, int64_t row0, int64_t rows, uin
 }
 
 /* Whether one of the two took it. */
-static bool unpack_vectors(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows, uint16_t *y, int64_t ldy)
+template <typename T>
+static bool unpack_vectors(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows, T *y, int64_t ldy)
 {
     bool whole = w->in % 32 == 0 && ldy % 8 == 0 && (uintptr_t)y % 16 == 0;
     unsigned grid = blocks_for(rows * (w->in / 32), 128);
@@ -145,7 +152,7 @@ static bool unpack_vectors(bl_stream s, const bl_cu_weight *w, int64_t row0, int
     if (w->group % 32 != 0 && w->group < w->in) return false;
     int64_t lines = (rows + LINES - 1) / LINES;
     dim3 eights((unsigned)((w->in / 8 + 127) / 128), (unsigned)(lines < MOST_BLOCKS ? lines : MOST_BLOCKS));
-#define RUNS(bits, table) unpack_eights<bits, table><<<eights, 128, 0, s>>>(*w, row0, rows, y, ldy)
+#define RUNS(bits, table) unpack_eights<bits, table, T><<<eights, 128, 0, s>>>(*w, row0, rows, y, ldy)
     bool table = w->kind == BL_CU_TABLE;
     switch (w->bits) {
     case 1: RUNS(1, false); return true;
@@ -171,6 +178,32 @@ __global__ void unpack_dense(bl_cu_weight w, int64_t row0, int64_t rows, const i
                              : w.bits == 16 ? from_f16(h[at])
                                             : from_bf16(h[at]));
     }
+}
+
+/* Four neighbours a thread, some rows in turn: rows of whole fours, which are aligned. */
+enum { FOURS_ROWS = 4 };
+template <typename T>
+__global__ void unpack_dense_fours(bl_cu_weight w, int64_t row0, int64_t rows, const int32_t *ids, T *y, int64_t ldy)
+{
+    const int64_t k = 4 * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x);
+    if (k >= w.in) return;
+    for (int64_t r = blockIdx.y; r < rows; r += gridDim.y) {
+        const int64_t at = (ids ? ids[r] : row0 + r) * w.in + k;
+        float4 f;
+        if (w.bits == 32) f = *(const float4 *)((const float *)w.codes + at);
+        else {
+            const ushort4 h = *(const ushort4 *)((const uint16_t *)w.codes + at);
+            f = w.bits == 16 ? make_float4(from_f16(h.x), from_f16(h.y), from_f16(h.z), from_f16(h.w))
+                             : make_float4(from_bf16(h.x), from_bf16(h.y), from_bf16(h.z), from_bf16(h.w));
+        }
+        if (sizeof(T) == 4) *(float4 *)(y + r * ldy + k) = f;
+        else *(ushort4 *)(y + r * ldy + k) = make_ushort4(to_bf16(f.x), to_bf16(f.y), to_bf16(f.z), to_bf16(f.w));
+    }
+}
+static dim3 fours(int64_t rows, int64_t n)
+{
+    const int64_t some = (rows + FOURS_ROWS - 1) / FOURS_ROWS;
+    return dim3((unsigned)((n / 4 + 255) / 256), (unsigned)(some < MOST_BLOCKS ? some : MOST_BLOCKS));
 }
 
 static __device__ void decode_block(int id, const uint8_t *b, float *w)
@@ -238,7 +271,11 @@ template <typename T>
 static void unpack(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows, const int32_t *ids, T *y,
                    int64_t ldy)
 {
-    if (w->kind == BL_CU_DENSE) unpack_dense<<<blocks_for(rows * w->in, 256), 256, 0, s>>>(*w, row0, rows, ids, y, ldy);
+    if (w->kind == BL_CU_DENSE && w->in % 4 == 0 && ldy % 4 == 0 && (uintptr_t)y % 16 == 0 &&
+        (uintptr_t)w->codes % 16 == 0)
+        unpack_dense_fours<<<fours(rows, w->in), 256, 0, s>>>(*w, row0, rows, ids, y, ldy);
+    else if (w->kind == BL_CU_DENSE)
+        unpack_dense<<<blocks_for(rows * w->in, 256), 256, 0, s>>>(*w, row0, rows, ids, y, ldy);
     else if (w->kind == BL_CU_BLOCK)
         unpack_blocks<<<blocks_for(rows * (w->in / w->block), 64), 64, 0, s>>>(*w, row0, rows, ids, y, ldy);
     else if (w->kind == BL_CU_CODES)
@@ -251,7 +288,8 @@ void bl_cu_unpack(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows
                   int64_t ldy)
 {
     if (!rows) return;
-    if (f32) unpack(s, w, row0, rows, ids, (float *)y, ldy);
-    else if (ids || !unpack_vectors(s, w, row0, rows, (uint16_t *)y, ldy))
+    if (f32 && (ids || !unpack_vectors(s, w, row0, rows, (float *)y, ldy)))
+        unpack(s, w, row0, rows, ids, (float *)y, ldy);
+    if (!f32 && (ids || !unpack_vectors(s, w, row0, rows, (uint16_t *)y, ldy)))
         unpack(s, w, row0, rows, ids, (uint16_t *)y, ldy);
 }

@@ -221,6 +221,22 @@ template <int KIND> __global__ void grid_values_of_groups(bl_cu_grid_args a)
         a.y[r * a.ldy + i] = bl_grid_value((bl_grid_kind)KIND, &g, a.w[r * a.ldw + i]);
 }
 
+/* Four neighbours a thread, some rows in turn: rows and groups of whole fours, which are aligned. */
+enum { FOURS_ROWS = 4 };
+template <int KIND> __global__ void grid_values_of_fours(bl_cu_grid_args a)
+{
+    const int64_t k = 4 * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x), group = k / a.group;
+    if (k >= a.in) return;
+    for (int64_t r = blockIdx.y; r < a.rows; r += gridDim.y) {
+        const bl_grid_group g = bl_grid_of((bl_grid_kind)KIND, a.bits, a.half, a.scale[r * a.lds + group],
+                                           a.offset ? a.offset[r * a.ldo + group] : 0);
+        const float4 w = *(const float4 *)(a.w + r * a.ldw + k);
+        *(float4 *)(a.y + r * a.ldy + k) = make_float4(
+            bl_grid_value((bl_grid_kind)KIND, &g, w.x), bl_grid_value((bl_grid_kind)KIND, &g, w.y),
+            bl_grid_value((bl_grid_kind)KIND, &g, w.z), bl_grid_value((bl_grid_kind)KIND, &g, w.w));
+    }
+}
+
 template <int KIND> __global__ void grid_values(bl_cu_grid_args a)
 {
     EACH(i, a.rows * a.in)
@@ -232,8 +248,19 @@ template <int KIND> __global__ void grid_values(bl_cu_grid_args a)
     }
 }
 
+/* Of one weight: what goes back to it; onto the sums what goes to the scale and the offset. */
+template <int KIND>
+static __device__ __forceinline__ float back_of(const bl_grid_group *g, float w, float d, float by, double *s,
+                                                double *o)
+{
+    const bl_grid_slopes to = bl_grid_slopes_at((bl_grid_kind)KIND, g, w);
+    *s += (double)d * (double)to.s;
+    *o += (double)d * (double)to.o;
+    return by * (to.w * d);
+}
+
 /* A warp a group. */
-template <int KIND> __global__ void grid_back(bl_cu_grid_args a)
+template <int KIND> __global__ void grid_back(bl_cu_grid_args a, bool fours)
 {
     const int64_t at = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, r = at / a.groups,
                   k = at % a.groups;
@@ -244,15 +271,24 @@ template <int KIND> __global__ void grid_back(bl_cu_grid_args a)
     const bl_grid_group g = group_of<KIND>(a, r, k, i0, end, &ends);
     const bool instead = a.y == a.dy;
     double s = 0, o = 0;
-    for (int64_t i = i0 + lane; i < end; i += WARP) {
-        const float d = a.dy[r * a.lddy + i];
-        const bl_grid_slopes to = bl_grid_slopes_at((bl_grid_kind)KIND, &g, a.w[r * a.ldw + i]);
-        const float back = a.by * (to.w * d);
-        float *dw = a.y + r * a.ldy + i;
-        s += (double)d * (double)to.s;
-        o += (double)d * (double)to.o;
-        *dw = instead ? back : *dw + back;
-    }
+    const float *w = a.w + r * a.ldw, *dy = a.dy + r * a.lddy;
+    float *dw = a.y + r * a.ldy;
+    if (fours)
+#pragma unroll 2
+        for (int64_t i = i0 + 4 * lane; i < end; i += 4 * WARP) {
+            const float4 x = *(const float4 *)(w + i), d = *(const float4 *)(dy + i);
+            float4 to = instead ? make_float4(0, 0, 0, 0) : *(const float4 *)(dw + i);
+            to.x += back_of<KIND>(&g, x.x, d.x, a.by, &s, &o);
+            to.y += back_of<KIND>(&g, x.y, d.y, a.by, &s, &o);
+            to.z += back_of<KIND>(&g, x.z, d.z, a.by, &s, &o);
+            to.w += back_of<KIND>(&g, x.w, d.w, a.by, &s, &o);
+            *(float4 *)(dw + i) = to;
+        }
+    else
+        for (int64_t i = i0 + lane; i < end; i += WARP) {
+            const float back = back_of<KIND>(&g, w[i], dy[i], a.by, &s, &o);
+            dw[i] = instead ? back : dw[i] + back;
+        }
     s = warp_sum(s);
     o = warp_sum(o);
     if (KIND == BL_GRID_CLIP) {
@@ -280,34 +316,54 @@ template <int KIND> __global__ void grid_back(bl_cu_grid_args a)
     if (a.doffset) a.doffset[r * a.lddo + k] += (float)(o / damp);
 }
 
+static bool has_fours(const float *p, int64_t ld) { return ld % 4 == 0 && (uintptr_t)p % 16 == 0; }
+
+template <int KIND> static void grid_of(bl_stream s, const bl_cu_grid_args *a, bool fours)
+{
+    const int64_t some = (a->rows + FOURS_ROWS - 1) / FOURS_ROWS;
+    if (fours)
+        grid_values_of_fours<KIND>
+            <<<dim3((unsigned)((a->in / 4 + 255) / 256), (unsigned)(some < MOST_BLOCKS ? some : MOST_BLOCKS)), 256, 0,
+               s>>>(*a);
+    else grid_values<KIND><<<blocks_for(a->rows * a->in, 256), 256, 0, s>>>(*a);
+}
+
+/* Rows and groups are whole fours; `back`: the gradients too. */
+static bool all_fours(const bl_cu_grid_args *a, bool back)
+{
+    return a->in % 4 == 0 && (a->group % 4 == 0 || a->group >= a->in) && has_fours(a->w, a->ldw) &&
+           has_fours(a->y, a->ldy) && (!back || has_fours(a->dy, a->lddy));
+}
+
 void bl_cu_grid(bl_stream s, const bl_cu_grid_args *a)
 {
-    const unsigned n = a->rows * a->in ? blocks_for(a->rows * a->in, 256) : 0,
-                   warps = (unsigned)((a->rows * a->groups + 7) / 8);
-    if (!n) return;
+    const unsigned warps = (unsigned)((a->rows * a->groups + 7) / 8);
+    const bool fours = all_fours(a, false);
+    if (!(a->rows * a->in)) return;
     switch (a->kind) {
-    case BL_GRID_STEP: grid_values<BL_GRID_STEP><<<n, 256, 0, s>>>(*a); break;
-    case BL_GRID_AFFINE: grid_values<BL_GRID_AFFINE><<<n, 256, 0, s>>>(*a); break;
-    case BL_GRID_OFFSET: grid_values<BL_GRID_OFFSET><<<n, 256, 0, s>>>(*a); break;
-    case BL_GRID_INSIDE: grid_values<BL_GRID_INSIDE><<<n, 256, 0, s>>>(*a); break;
+    case BL_GRID_STEP: grid_of<BL_GRID_STEP>(s, a, fours); break;
+    case BL_GRID_AFFINE: grid_of<BL_GRID_AFFINE>(s, a, fours); break;
+    case BL_GRID_OFFSET: grid_of<BL_GRID_OFFSET>(s, a, fours); break;
+    case BL_GRID_INSIDE: grid_of<BL_GRID_INSIDE>(s, a, fours); break;
     case BL_GRID_CLIP: grid_values_of_groups<BL_GRID_CLIP><<<warps, 256, 0, s>>>(*a); break;
     case BL_GRID_LARGEST: grid_values_of_groups<BL_GRID_LARGEST><<<warps, 256, 0, s>>>(*a); break;
-    default: grid_values<BL_GRID_PLANES><<<n, 256, 0, s>>>(*a); break;
+    default: grid_of<BL_GRID_PLANES>(s, a, fours); break;
     }
 }
 
 void bl_cu_grid_back(bl_stream s, const bl_cu_grid_args *a)
 {
     const unsigned n = (unsigned)((a->rows * a->groups + 7) / 8);
+    const bool fours = all_fours(a, true);
     if (!n) return;
     switch (a->kind) {
-    case BL_GRID_STEP: grid_back<BL_GRID_STEP><<<n, 256, 0, s>>>(*a); break;
-    case BL_GRID_AFFINE: grid_back<BL_GRID_AFFINE><<<n, 256, 0, s>>>(*a); break;
-    case BL_GRID_OFFSET: grid_back<BL_GRID_OFFSET><<<n, 256, 0, s>>>(*a); break;
-    case BL_GRID_INSIDE: grid_back<BL_GRID_INSIDE><<<n, 256, 0, s>>>(*a); break;
-    case BL_GRID_CLIP: grid_back<BL_GRID_CLIP><<<n, 256, 0, s>>>(*a); break;
-    case BL_GRID_LARGEST: grid_back<BL_GRID_LARGEST><<<n, 256, 0, s>>>(*a); break;
-    default: grid_back<BL_GRID_PLANES><<<n, 256, 0, s>>>(*a); break;
+    case BL_GRID_STEP: grid_back<BL_GRID_STEP><<<n, 256, 0, s>>>(*a, fours); break;
+    case BL_GRID_AFFINE: grid_back<BL_GRID_AFFINE><<<n, 256, 0, s>>>(*a, fours); break;
+    case BL_GRID_OFFSET: grid_back<BL_GRID_OFFSET><<<n, 256, 0, s>>>(*a, fours); break;
+    case BL_GRID_INSIDE: grid_back<BL_GRID_INSIDE><<<n, 256, 0, s>>>(*a, fours); break;
+    case BL_GRID_CLIP: grid_back<BL_GRID_CLIP><<<n, 256, 0, s>>>(*a, fours); break;
+    case BL_GRID_LARGEST: grid_back<BL_GRID_LARGEST><<<n, 256, 0, s>>>(*a, fours); break;
+    default: grid_back<BL_GRID_PLANES><<<n, 256, 0, s>>>(*a, fours); break;
     }
 }
 
