@@ -3,8 +3,10 @@
 
 bl_weight bl_weight_of(bl_tensor t)
 {
-    return (bl_weight){
-        .format = bl_format_find("fp32"), .shape = {.out = t.dim[0], .in = t.dim[1]}, .n_parts = 1, .part = {t}};
+    return (bl_weight){.format = bl_format_find(t.dtype == BL_BF16 ? "bf16" : "fp32"),
+                       .shape = {.out = t.dim[0], .in = t.dim[1]},
+                       .n_parts = 1,
+                       .part = {t}};
 }
 
 bl_status bl_dense_product(bl_backend *be, bl_tensor w, bl_tensor x, bl_tensor y, bool transpose, bool accumulate,

@@ -377,6 +377,7 @@ typedef struct bl_ops {
     bl_status (*sq_sums)(bl_backend *, const bl_sq_sums_args *, bl_err *);
     bl_status (*grid)(bl_backend *, const bl_grid_args *, bl_err *);
     bl_status (*grid_grad)(bl_backend *, const bl_grid_grad_args *, bl_err *);
+    bl_status (*merged_grid)(bl_backend *, const bl_merged_grid_args *, bl_err *);
     bl_status (*step_search)(bl_backend *, const bl_step_search_args *, bl_err *);
     bl_status (*scale_grad)(bl_backend *, const bl_scale_grad_args *, bl_err *);
     bl_status (*differ)(bl_backend *, const bl_differ_args *, bl_err *);

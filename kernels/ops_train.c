@@ -186,6 +186,30 @@ bl_status bl_check_grid_grad(const bl_grid_grad_args *a, bl_err *e)
     return BL_OK;
 }
 
+static bool in_eights(int64_t group, int64_t in) { return group >= in || group % 8 == 0; }
+
+bool bl_merged_grid_takes(const bl_weight *w, const bl_grid *g)
+{
+    const bl_shape *s = &w->shape;
+    const bool whole = w->format->kind == BL_FMT_INT && w->format->bits > 1 &&
+                       (s->zero == BL_ZERO_NONE || s->zero == BL_ZERO_PACKED || s->zero == BL_ZERO_I16);
+    return (w->format->kind == BL_FMT_DENSE || (whole && in_eights(s->group, s->in))) && s->in % 8 == 0 &&
+           in_eights(g->group, s->in) && (g->kind == BL_GRID_OFFSET || g->kind == BL_GRID_INSIDE);
+}
+
+bl_status bl_check_merged_grid(const bl_backend *be, const bl_merged_grid_args *a, bl_err *e)
+{
+    const int64_t out = a->w->shape.out, in = a->w->shape.in;
+    const bl_tensor like = bl_tensor_2d(a->y.buf, 0, BL_F32, out, in);
+    if (!bl_merged_grid_takes(a->w, &a->grid) || !bl_is_whole(&a->a, BL_F32, -1, in) ||
+        !bl_is_whole(&a->b, BL_F32, out, a->a.dim[0]) || !bl_is_whole(&a->y, be->act, out, in) ||
+        !grid_fits(&a->grid, &like, &a->scale, &a->offset))
+        return bl_broken(e, "merged_grid", "weight, factors, scales, offsets, bits and y do not fit");
+    if (a->dy.buf && (!bl_is_whole(&a->dy, BL_F32, out, in) || !grid_fits(&a->grid, &like, &a->dscale, &a->doffset)))
+        return bl_broken(e, "merged_grid", "the gradients do not fit");
+    return BL_OK;
+}
+
 static bool list_or_none(const bl_tensor *t, int64_t n) { return !t->buf || list(t, BL_F32, n); }
 
 bl_status bl_check_step_search(const bl_step_search_args *a, bl_err *e)

@@ -213,6 +213,21 @@ typedef struct bl_grid_grad_args {
     bl_grid grid;
 } bl_grid_grad_args;
 
+/* OFFSET or INSIDE of W + by B A, which is made and rounded at once and kept nowhere; and the way back. Of rows and
+ * groups that are multiples of 8, and weights that bl_merged_grid_takes. */
+typedef struct bl_merged_grid_args {
+    const bl_weight *w;
+    bl_tensor a, b; /* f32 [rank, in], [out, rank], contiguous */
+    double by;
+    bl_tensor scale, offset;   /* f32 [out, groups], as of `grid` */
+    bl_tensor dy;              /* f32 [out, in], contiguous; none: y = what `grid` makes; else the gradient of that, */
+    bl_tensor y;               /* act [out, in], contiguous: y = alpha dL/d(W + by B A), */
+    bl_tensor dscale, doffset; /* and += as of `grid_grad` */
+    double alpha;
+    bl_grid grid;
+} bl_merged_grid_args;
+bool bl_merged_grid_takes(const bl_weight *w, const bl_grid *g);
+
 /* Where scales of INSIDE begin: of each group the first of s = i / 100 max|w| / high, i = 1 .. 100, with the least sum
  * of |w - s clamp(round(w / s), low, high)|^4, in order and in f32; 1 where all are 0. */
 typedef struct bl_step_search_args {
@@ -253,6 +268,7 @@ bl_status bl_check_sq_sums(const bl_sq_sums_args *a, bl_err *e);
 bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e);
 bl_status bl_check_grid(const bl_grid_args *a, bl_err *e);
 bl_status bl_check_grid_grad(const bl_grid_grad_args *a, bl_err *e);
+bl_status bl_check_merged_grid(const bl_backend *be, const bl_merged_grid_args *a, bl_err *e);
 bl_status bl_check_step_search(const bl_step_search_args *a, bl_err *e);
 bl_status bl_check_scale_grad(const bl_scale_grad_args *a, bl_err *e);
 bl_status bl_check_differ(const bl_backend *be, const bl_differ_args *a, bl_err *e);

@@ -219,7 +219,8 @@ static bl_status weight_of(bl_trainable *t, bl_effective *w, bl_weight *out, bl_
     bl_tensor y;
     *out = w->linear->weight;
     if (!w->rule || !w->rule->make) return BL_OK;
-    BL_TRY(bl_effective_room(t, BL_WORK_W, w->linear->out, w->linear->in, &y, e));
+    const int room = w->rule->as_act && w->rule->as_act(t, w) ? BL_WORK_ACT : BL_WORK_W;
+    BL_TRY(bl_effective_room(t, room, w->linear->out, w->linear->in, &y, e));
     BL_TRY(w->rule->make(t, w, y, e));
     *out = bl_weight_of(y);
 out:

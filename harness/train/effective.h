@@ -62,6 +62,8 @@ typedef struct bl_weight_rule {
     /* Parameters to the weight that products are computed with, written to y, f32 [out, in]. It is made whenever it is
      * needed and never kept: y is one buffer for all linears. NULL: the linear's weight is what products are with. */
     bl_status (*make)(bl_trainable *t, bl_effective *w, bl_tensor y, bl_err *e);
+    /* Whether `make` writes y as activations are, act [out, in]; NULL: it does not. */
+    bool (*as_act)(const bl_trainable *t, const bl_effective *w);
     /* dw, f32 [out, in], the gradient of the weight, is turned into theirs, added to what is there; what dw holds
      * afterwards is of no use. NULL: param[0] is the weight, and the gradient is added to its directly. */
     bl_status (*chain)(bl_trainable *t, bl_effective *w, bl_tensor dw, bl_err *e);

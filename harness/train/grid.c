@@ -57,11 +57,38 @@ out:
     return st;
 }
 
+/* Where activations are narrow: the weight that factors are beside, and they, become values, or what goes back to both
+ * and to the scales, at once. */
+static bool at_once(const bl_trainable *t, const bl_effective *w)
+{
+    return t->m->be->act != BL_F32 && has_factors(&w->grid) && bl_merged_grid_takes(&w->linear->weight, &w->grid);
+}
+
+static bl_status merged(bl_trainable *t, const bl_effective *w, bl_tensor y, bl_tensor dy, bl_err *e)
+{
+    const parts p = parts_of(t, w);
+    return t->m->be->ops->merged_grid(t->m->be,
+                                      &(bl_merged_grid_args){.w = &w->linear->weight,
+                                                             .a = p.a->value,
+                                                             .b = p.b->value,
+                                                             .by = w->low_rank,
+                                                             .scale = value_of(p.scale),
+                                                             .offset = value_of(p.offset),
+                                                             .y = y,
+                                                             .dy = dy,
+                                                             .dscale = dy.buf ? grad_of(p.scale) : (bl_tensor){0},
+                                                             .doffset = dy.buf ? grad_of(p.offset) : (bl_tensor){0},
+                                                             .alpha = w->low_rank,
+                                                             .grid = w->grid},
+                                      e);
+}
+
 static bl_status make(bl_trainable *t, bl_effective *w, bl_tensor y, bl_err *e)
 {
     const parts p = parts_of(t, w);
     bl_status st = BL_OK;
     bl_tensor x;
+    if (y.dtype != BL_F32) return merged(t, w, y, (bl_tensor){0}, e);
     BL_TRY(before(t, w, y, &x, e));
     BL_TRY(t->m->be->ops->grid(
         t->m->be,
@@ -75,7 +102,7 @@ static bl_status to_factors(bl_trainable *t, const parts *p, bl_tensor g, bl_err
 {
     bl_backend *be = t->m->be;
     bl_status st = BL_OK;
-    BL_TRY(bl_effective_act(t, BL_WORK_ACT, g, 1, &g, e));
+    if (g.dtype == BL_F32) BL_TRY(bl_effective_act(t, BL_WORK_ACT, g, 1, &g, e));
     BL_TRY(
         be->ops->weight_grad(be, &(bl_weight_grad_args){.x = g, .dy = p->b->value, .dw = p->a->grad, .alpha = 1}, e));
     BL_TRY(bl_dense_product(be, p->a->value, g, p->b->grad, false, true, e));
@@ -88,6 +115,11 @@ static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor dw, bl_err *e
     const parts p = parts_of(t, w);
     bl_status st = BL_OK;
     bl_tensor x, y = {0};
+    if (at_once(t, w)) {
+        BL_TRY(bl_effective_room(t, BL_WORK_ACT, w->linear->out, w->linear->in, &y, e));
+        BL_TRY(merged(t, w, y, dw, e));
+        return to_factors(t, &p, y, e);
+    }
     if (!p.weight) BL_TRY(bl_effective_room(t, BL_WORK_W, w->linear->out, w->linear->in, &y, e));
     BL_TRY(before(t, w, y, &x, e));
     BL_TRY(t->m->be->ops->grid_grad(t->m->be,
@@ -219,7 +251,7 @@ out:
     return st;
 }
 
-static const bl_weight_rule on_grid = {.name = "grid", .make = make, .chain = chain, .store = store};
+static const bl_weight_rule on_grid = {.name = "grid", .make = make, .as_act = at_once, .chain = chain, .store = store};
 
 /* ---- where it begins ---- */
 typedef struct start { /* rows of a weight on the host */

@@ -40,7 +40,7 @@ static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
         }
         if (!w->rule || !w->rule->chain) continue;
         grad = BL_MAX(grad, n * sizeof(float));
-        made = BL_MAX(made, n * sizeof(float));
+        if (!w->rule->as_act || !w->rule->as_act(t, w)) made = BL_MAX(made, n * sizeof(float));
         if (w->low_rank > 0) narrow = BL_MAX(narrow, n * (act < sizeof(float) ? act : 0));
     }
     for (size_t i = 0; i < t->n_params; i++) { /* R and U of a step in a subspace, and both as activations */

@@ -127,6 +127,47 @@ bl_status bl_cpu_grid_grad(bl_backend *be, const bl_grid_grad_args *a, bl_err *e
     return BL_OK;
 }
 
+/* ---- of a weight and two factors ---- */
+bl_status bl_cpu_merged_grid(bl_backend *be, const bl_merged_grid_args *a, bl_err *e)
+{
+    bl_status st = bl_check_merged_grid(be, a, e);
+    const int64_t out = a->w->shape.out, in = a->w->shape.in, rank = a->a.dim[0];
+    const float by = (float)a->by;
+    bl_buffer room = {0};
+    float *x;
+    if (st != BL_OK) return st;
+    if (!(x = room.data = bl_new((size_t)(out * in), sizeof *x, e))) return BL_E_NOMEM;
+    const bl_tensor sum = bl_tensor_2d(&room, 0, BL_F32, out, in);
+    BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = a->w, .rows = out, .y = sum}, e));
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 2 * (double)(out * in * rank)))
+    for (int64_t r = 0; r < out; r++)
+        for (int64_t k = 0; k < rank; k++) {
+            const float b = by * ((const float *)bl_cpu_row(&a->b, r))[k], *from = bl_cpu_row(&a->a, k);
+            for (int64_t i = 0; i < in; i++) x[r * in + i] += b * from[i];
+        }
+    if (!a->dy.buf)
+        BL_TRY(bl_cpu_grid(
+            be, &(bl_grid_args){.w = sum, .scale = a->scale, .offset = a->offset, .y = a->y, .grid = a->grid}, e));
+    else {
+        for (int64_t r = 0; r < out; r++)
+            memcpy(bl_cpu_row(&a->y, r), bl_cpu_row(&a->dy, r), (size_t)in * sizeof(float));
+        BL_TRY(bl_cpu_grid_grad(be,
+                                &(bl_grid_grad_args){.w = sum,
+                                                     .scale = a->scale,
+                                                     .offset = a->offset,
+                                                     .dy = a->y,
+                                                     .dw = a->y,
+                                                     .dscale = a->dscale,
+                                                     .doffset = a->doffset,
+                                                     .alpha = a->alpha,
+                                                     .grid = a->grid},
+                                e));
+    }
+out:
+    bl_free(x);
+    return st;
+}
+
 /* ---- where scales begin ---- */
 enum { TRIES = 100, TOGETHER = 20 };
 

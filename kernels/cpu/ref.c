@@ -71,6 +71,7 @@ const bl_ops bl_ops_ref = {
     .sq_sums = bl_cpu_sq_sums,
     .grid = bl_cpu_grid,
     .grid_grad = bl_cpu_grid_grad,
+    .merged_grid = bl_cpu_merged_grid,
     .step_search = bl_cpu_step_search,
     .scale_grad = bl_cpu_scale_grad,
     .differ = bl_cpu_differ,

@@ -384,6 +384,17 @@ typedef struct bl_cu_scale_back {
 void bl_cu_act_round(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
                      int64_t group, int bits, bool symmetric);
 void bl_cu_act_round_back(bl_stream s, const bl_cu_act_back *a);
+/* merged.cu */
+typedef struct bl_cu_merged {
+    const float *a, *b, *scale, *offset, *dy; /* dy: NULL where y are values */
+    uint16_t *y;                              /* [out, in] */
+    float *parts, *dscale, *doffset;          /* [out, in / 8, 2]; NULL where the op has none */
+    int64_t rank, lds, ldo, ldds, lddo, group;
+    float by, alpha;
+    int bits;
+    bool inside, half;
+} bl_cu_merged;
+void bl_cu_merged_grid(bl_stream s, const bl_cu_weight *w, const bl_cu_merged *m);
 void bl_cu_step_search(bl_stream s, float *w, int64_t ldw, float *scale, int64_t lds, int64_t rows, int64_t in,
                        int64_t group, int bits, bool within);
 void bl_cu_scale_back_of(bl_stream s, const bl_cu_scale_back *a);

@@ -287,6 +287,7 @@ const bl_ops bl_ops_cuda = {
     .sq_sums = bl_cuda_sq_sums,
     .grid = bl_cuda_grid,
     .grid_grad = bl_cuda_grid_grad,
+    .merged_grid = bl_cuda_merged_grid,
     .step_search = bl_cuda_step_search,
     .scale_grad = bl_cuda_scale_grad,
     .differ = bl_cuda_differ,

@@ -178,3 +178,39 @@ bl_status bl_cuda_step_search(bl_backend *be, const bl_step_search_args *a, bl_e
                       a->w.dim[1], a->group, a->bits, a->within);
     return bl_cuda_launched(be, "step_search", e);
 }
+
+bl_status bl_cuda_merged_grid(bl_backend *be, const bl_merged_grid_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    void *parts = NULL;
+    bl_cu_weight w;
+    BL_TRY(bl_check_merged_grid(be, a, e));
+    BL_TRY(bl_cuda_weight(be, a->w, &w, e));
+    if (a->dy.buf)
+        BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, (uint64_t)(w.out * (w.in / 8)) * 2 * sizeof(float), &parts, e));
+    bl_cu_merged_grid(c->now, &w,
+                      &(bl_cu_merged){.a = bl_cuda_at(&a->a),
+                                      .b = bl_cuda_at(&a->b),
+                                      .rank = a->a.dim[0],
+                                      .by = (float)a->by,
+                                      .alpha = (float)a->alpha,
+                                      .scale = bl_cuda_at(&a->scale),
+                                      .offset = bl_cuda_at(&a->offset),
+                                      .dy = bl_cuda_at(&a->dy),
+                                      .lds = a->scale.stride[0],
+                                      .ldo = a->offset.stride[0],
+                                      .y = bl_cuda_at(&a->y),
+                                      .parts = parts,
+                                      .dscale = bl_cuda_at(&a->dscale),
+                                      .doffset = bl_cuda_at(&a->doffset),
+                                      .ldds = a->dscale.stride[0],
+                                      .lddo = a->doffset.stride[0],
+                                      .group = BL_MIN(a->grid.group, w.in),
+                                      .inside = a->grid.kind == BL_GRID_INSIDE,
+                                      .bits = a->grid.bits,
+                                      .half = a->grid.half});
+    st = bl_cuda_launched(be, "merged_grid", e);
+out:
+    return st;
+}

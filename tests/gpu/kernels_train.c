@@ -553,6 +553,56 @@ static void activations_round_and_go_back(void **state)
         }
 }
 
+/* Weights as they are stored, whole numbers with and without zeros; ranks and sides that fill no tile; groups of eight,
+ * that end short, of a row. */
+static void a_weight_and_factors_reach_their_grid_at_once(void **state)
+{
+    static const char *const formats[] = {"fp32", "bf16", "fp16", "int8", "int4", "int3"};
+    static const int64_t ranks[] = {1, 4, 33, 40}, groups[] = {8, 48, 1000};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t f = 0; f < BL_COUNT(formats); f++)
+        for (size_t k = 0; k < BL_COUNT(ranks); k++)
+            for (size_t i = 0; i < BL_COUNT(groups); i++) {
+                enum { OUT = 77, IN = 264 };
+                const bl_grid grid = {.kind = (f + k) % 2 ? BL_GRID_OFFSET : BL_GRID_INSIDE,
+                                      .bits = 2 + (int)k,
+                                      .group = groups[i],
+                                      .half = i == 1};
+                const bool offsets = grid.kind == BL_GRID_OFFSET;
+                const int64_t rank = ranks[k], n = (IN + groups[i] - 1) / groups[i];
+                const bl_format *format = bl_format_find(formats[f]);
+                bl_shape shape = both_shape(format, OUT, IN, f == 4 ? 64 : IN);
+                const bl_tensor none = {0};
+                if (f == 3) {
+                    shape.zero = BL_ZERO_NONE;
+                    shape.scale = BL_F32;
+                }
+                both_weight w = both_weight_new(format, &shape, 7);
+                both a = both_random(false, rank, IN, 1, 0.1f), b = both_random(false, OUT, rank, 2, 0.1f),
+                     s = both_random(false, OUT, n, 3, 1), o = both_random(false, OUT, n, 4, 0.02f),
+                     y = both_new(BL_F32, true, OUT, IN), dy = both_random(false, OUT, IN, 5, 1),
+                     ds = both_random(false, OUT, n, 6, 1), d_o = both_random(false, OUT, n, 7, 1);
+                for (int64_t j = 0; j < OUT * n; j++) both_f32(s)[j] = 0.03f * (1 + fabsf(both_f32(s)[j]));
+                both_send(s);
+                bl_merged_grid_args c = {&w.c, a.c, b.c,  1.5,  s.c, offsets ? o.c : none,
+                                         none, y.c, none, none, 0,   grid},
+                                    g = {&w.g, a.g, b.g,  1.5,  s.g, offsets ? o.g : none,
+                                         none, y.g, none, none, 0,   grid};
+                RUN(merged_grid, &c, &g);
+                ASSERT_NEAR(y, 1e-4); /* one of these weights on the other side of a rounding is some 1e-5 */
+                c.dy = dy.c, c.dscale = ds.c, c.doffset = offsets ? d_o.c : none, c.alpha = 0.5;
+                g.dy = dy.g, g.dscale = ds.g, g.doffset = offsets ? d_o.g : none, g.alpha = 0.5;
+                RUN(merged_grid, &c, &g);
+                ASSERT_NEAR(y, 1e-3);
+                ASSERT_NEAR(ds, 1e-3);
+                ASSERT_NEAR(d_o, 1e-3);
+                both all[] = {a, b, s, o, y, dy, ds, d_o};
+                for (size_t j = 0; j < BL_COUNT(all); j++) both_drop(all[j]);
+                both_weight_drop(&w);
+            }
+}
+
 static void differences_and_first_steps_are_those_of_plain_c(void **state)
 {
     static const int64_t widths[] = {1, 70, 300, 5000}, groups[] = {1, 64, 300, 5000};
@@ -560,19 +610,21 @@ static void differences_and_first_steps_are_those_of_plain_c(void **state)
     BL_NEEDS_GPU;
     for (size_t i = 0; i < BL_COUNT(widths); i++) {
         const int64_t n = widths[i], m = 9;
-        both x = both_random(true, m, n, 1, 1), y = both_random(true, m, n, 2, 1), sum = both_new(BL_F64, true, 1, 1),
-             w = both_random(false, m, n, 3, 1), s = both_new(BL_F32, false, m, (n + groups[i] - 1) / groups[i]);
-        both one = both_flat(sum);
+        both x = both_random(true, m, n, 1, 1), y = both_random(true, m, n, 2, 1),
+             sum = both_flat(both_new(BL_F64, false, 1, 1)), w = both_random(false, m, n, 3, 1),
+             s = both_new(BL_F32, false, m, (n + groups[i] - 1) / groups[i]);
         for (int back = 0; back < 2; back++) {
-            RUN(differ, (&(bl_differ_args){x.c, y.c, one.c, back}), (&(bl_differ_args){x.g, y.g, one.g, back}));
-            ASSERT_NEAR(one, 1e-12);
+            RUN(differ, (&(bl_differ_args){x.c, y.c, sum.c, back}), (&(bl_differ_args){x.g, y.g, sum.g, back}));
+            double *got = (double *)both_got(sum), want = *(const double *)sum.c.buf->data;
+            assert_true(fabs(*got - want) <= 1e-12 * want);
+            free(got);
             ASSERT_NEAR(x, BF16_ROUNDED);
         }
         RUN(step_search, (&(bl_step_search_args){w.c, s.c, 4, groups[i], i % 2}),
             (&(bl_step_search_args){w.g, s.g, 4, groups[i], i % 2}));
         ASSERT_NEAR(s, 0);
         ASSERT_NEAR(w, 0);
-        both all[] = {x, y, one, w, s};
+        both all[] = {x, y, sum, w, s};
         for (size_t j = 0; j < BL_COUNT(all); j++) both_drop(all[j]);
     }
 }
@@ -718,6 +770,7 @@ int main(void)
         cmocka_unit_test(activations_round_and_go_back),
         cmocka_unit_test(scales_of_rows_and_columns_take_their_gradients),
         cmocka_unit_test(differences_and_first_steps_are_those_of_plain_c),
+        cmocka_unit_test(a_weight_and_factors_reach_their_grid_at_once),
         cmocka_unit_test(what_adapters_are_made_of_is_what_plain_c_makes),
         cmocka_unit_test(adapters_that_read_one_input_go_back),
     };

@@ -352,6 +352,67 @@ static void scales_begin_where_the_fourth_power_is_least(void **state)
     }
 }
 
+/* Beside the grid of a weight that the factors were added to, by hand. */
+static void a_weight_and_factors_are_rounded_as_their_sum(void **state)
+{
+    enum { OUT = 3, WIDE = 16, RANK = 2 };
+    static float w[OUT * WIDE + 16], a[RANK * WIDE], b[OUT * RANK], sum[OUT * WIDE], dy[OUT * WIDE], want[OUT * WIDE],
+        y[OUT * WIDE], s[OUT * 2], o[OUT * 2];
+    (void)state;
+    fill(w, OUT * WIDE, 1, 60);
+    fill(a, RANK * WIDE, 1, 61);
+    fill(b, OUT * RANK, 1, 62);
+    fill(dy, OUT * WIDE, 1, 63);
+    fill(o, OUT * 2, 0.1f, 64);
+    for (int i = 0; i < OUT * 2; i++) s[i] = 0.2f + 0.01f * (float)i;
+    for (int i = 0; i < OUT * WIDE; i++)
+        sum[i] = w[i] + 0.5f * b[i / WIDE * 2] * a[i % WIDE] + 0.5f * b[i / WIDE * 2 + 1] * a[WIDE + i % WIDE];
+    const bl_grid grid = {.kind = BL_GRID_OFFSET, .bits = 3, .group = 8};
+    const bl_weight dense = {
+        .format = bl_format_find("fp32"), .shape = {.out = OUT, .in = WIDE}, .n_parts = 1, .part = {F2(w, OUT, WIDE)}};
+    EACH(be)
+    {
+        float ds[OUT * 2] = {0}, d_o[OUT * 2] = {0}, ds_want[OUT * 2] = {0}, do_want[OUT * 2] = {0};
+        bl_merged_grid_args m = {.w = &dense,
+                                 .a = F2(a, RANK, WIDE),
+                                 .b = F2(b, OUT, RANK),
+                                 .by = 0.5,
+                                 .scale = F2(s, OUT, 2),
+                                 .offset = F2(o, OUT, 2),
+                                 .y = F2(y, OUT, WIDE),
+                                 .alpha = 2,
+                                 .grid = grid};
+        bl_grid_grad_args back = {.w = F2(sum, OUT, WIDE),
+                                  .scale = m.scale,
+                                  .offset = m.offset,
+                                  .dy = F2(want, OUT, WIDE),
+                                  .dw = F2(want, OUT, WIDE),
+                                  .dscale = F2(ds_want, OUT, 2),
+                                  .doffset = F2(do_want, OUT, 2),
+                                  .alpha = 2,
+                                  .grid = grid};
+        back.dw = back.dy; /* in its place */
+        assert_ok(be->ops->merged_grid(be, &m, &e));
+        assert_ok(be->ops->grid(
+            be,
+            &(bl_grid_args){
+                .w = F2(sum, OUT, WIDE), .scale = m.scale, .offset = m.offset, .y = F2(want, OUT, WIDE), .grid = grid},
+            &e));
+        for (int i = 0; i < OUT * WIDE; i++) assert_float_equal(y[i], want[i], 1e-6);
+        memcpy(want, dy, sizeof want);
+        m.dy = F2(dy, OUT, WIDE);
+        m.dscale = F2(ds, OUT, 2);
+        m.doffset = F2(d_o, OUT, 2);
+        assert_ok(be->ops->merged_grid(be, &m, &e));
+        assert_ok(be->ops->grid_grad(be, &back, &e));
+        for (int i = 0; i < OUT * WIDE; i++) assert_float_equal(y[i], want[i], 1e-6);
+        for (int i = 0; i < OUT * 2; i++)
+            assert_true(fabsf(ds[i] - ds_want[i]) < 1e-5f && fabsf(d_o[i] - do_want[i]) < 1e-5f);
+        m.grid.group = 6;
+        assert_refused(be->ops->merged_grid(be, &m, &e), BL_E_INTERNAL, "merged_grid");
+    }
+}
+
 static void what_does_not_fit_is_refused(void **state)
 {
     (void)state;
@@ -397,6 +458,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(differences_are_taken_and_their_squares_summed),
+        cmocka_unit_test(a_weight_and_factors_are_rounded_as_their_sum),
         cmocka_unit_test(scales_begin_where_the_fourth_power_is_least),
         cmocka_unit_test(ranges_have_the_gradient_of_what_opens_them_and_of_their_ends),
         cmocka_unit_test(the_largest_takes_the_last_code_and_weights_of_two_and_more_learn_nothing),
