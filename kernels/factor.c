@@ -186,8 +186,29 @@ static bl_status triples(const float *q, const float *z, int64_t out, int64_t in
     return BL_OK;
 }
 
+/* A matrix of the host. */
+typedef struct here {
+    bl_backend *cpu;
+    const float *w;
+    int64_t out, in;
+} here;
+
+static bl_status times_here(void *ctx, const float *x, int64_t k, bool back, float *y, bl_err *e)
+{
+    const here *h = ctx;
+    if (h->cpu) return bl_factor_product(h->cpu, x, h->w, k, h->out, h->in, back, false, y, e);
+    product(x, h->w, k, h->out, h->in, back, y);
+    return BL_OK;
+}
+
 bl_status bl_factor_svd_near(bl_backend *cpu, const float *w, int64_t out, int64_t in, int64_t rank, int passes,
                              float *basis, float *a, float *b, bl_err *e)
+{
+    return bl_factor_svd_by(times_here, &(here){cpu, w, out, in}, out, in, rank, passes, basis, a, b, e);
+}
+
+bl_status bl_factor_svd_by(bl_factor_times *times, void *ctx, int64_t out, int64_t in, int64_t rank, int passes,
+                           float *basis, float *a, float *b, bl_err *e)
 {
     const int64_t k = bl_factor_width(out, in, rank);
     bl_status st = check(out, in, rank, e);
@@ -205,11 +226,9 @@ bl_status bl_factor_svd_near(bl_backend *cpu, const float *w, int64_t out, int64
     }
     for (int i = 0; i < passes; i++) {
         if (i) BL_TRY(orthonormal(basis, k, in, tau, e));
-        if (cpu) BL_TRY(bl_factor_product(cpu, basis, w, k, out, in, false, false, y, e));
-        else product(basis, w, k, out, in, false, y);
+        BL_TRY(times(ctx, basis, k, false, y, e));
         BL_TRY(orthonormal(y, k, out, tau, e));
-        if (cpu) BL_TRY(bl_factor_product(cpu, y, w, k, out, in, true, false, basis, e));
-        else product(y, w, k, out, in, true, basis);
+        BL_TRY(times(ctx, y, k, true, basis, e));
     }
     st = triples(y, basis, out, in, k, rank, gram, value, turn, a, b, e);
 out:
@@ -222,15 +241,21 @@ out:
     return st;
 }
 
+float *bl_factor_draw(int64_t out, int64_t in, int64_t rank, bl_rng r, bl_err *e)
+{
+    const int64_t n = bl_factor_width(out, in, rank) * in;
+    float *basis = bl_new((size_t)n + 16, sizeof *basis, e);
+    for (int64_t i = 0; basis && i < n; i++) basis[i] = (float)bl_rng_normal(&r);
+    return basis;
+}
+
 bl_status bl_factor_svd_drawn(const float *w, int64_t out, int64_t in, int64_t rank, int passes, bl_rng r, float *a,
                               float *b, bl_err *e)
 {
     bl_status st = check(out, in, rank, e);
     if (st != BL_OK) return st;
-    const int64_t n = bl_factor_width(out, in, rank) * in;
-    float *basis = bl_new((size_t)n, sizeof *basis, e);
+    float *basis = bl_factor_draw(out, in, rank, r, e);
     if (!basis) return BL_E_NOMEM;
-    for (int64_t i = 0; i < n; i++) basis[i] = (float)bl_rng_normal(&r);
     st = bl_factor_svd_near(NULL, w, out, in, rank, passes, basis, a, b, e);
     bl_free(basis);
     return st;

@@ -25,10 +25,16 @@ bl_status bl_factor_qr(const float *w, int64_t out, int64_t in, int64_t rank, fl
 int64_t bl_factor_width(int64_t out, int64_t in, int64_t rank);
 bl_status bl_factor_svd_near(bl_backend *cpu, const float *w, int64_t out, int64_t in, int64_t rank, int passes,
                              float *basis, float *a, float *b, bl_err *e);
+/* The same of a matrix that is elsewhere: y [k, out] = x [k, in] wt, or with `back` y [k, in] = x [k, out] w. */
+typedef bl_status bl_factor_times(void *ctx, const float *x, int64_t k, bool back, float *y, bl_err *e);
+bl_status bl_factor_svd_by(bl_factor_times *times, void *ctx, int64_t out, int64_t in, int64_t rank, int passes,
+                           float *basis, float *a, float *b, bl_err *e);
 /* y (+)= x wt of w [rows, cols] on the host, x [n, cols]; turned: x w, x [n, rows]. Reads up to 64 bytes after w. */
 bl_status bl_factor_product(bl_backend *cpu, const float *x, const float *w, int64_t n, int64_t rows, int64_t cols,
                             bool turned, bool accumulate, float *y, bl_err *e);
-/* The same from normal numbers of r. */
+/* Normal numbers of r to begin with, to be freed; NULL: no memory. */
+float *bl_factor_draw(int64_t out, int64_t in, int64_t rank, bl_rng r, bl_err *e);
+/* The same from those. */
 bl_status bl_factor_svd_drawn(const float *w, int64_t out, int64_t in, int64_t rank, int passes, bl_rng r, float *a,
                               float *b, bl_err *e);
 /* left = w - scale b a, each element in f64 and rounded once. */

@@ -51,32 +51,37 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+enum { KNOWN = 129 }; /* numbers whose n log2 n is at hand */
+
 /* Sum of c log2 c over how many of the sorted weights, less the shift, have each code: the smaller, the more they tell.
- */
-static double repeats(const bl_codebook *t, const float *sorted, int64_t n, float shift, float inverse)
+ * end: where each code ended for the shift before, 0 at first; shifts come in order, so it is near. */
+static double repeats(const bl_codebook *t, const float *sorted, int64_t n, float shift, float inverse,
+                      const double known[KNOWN], int64_t end[256])
 {
     double sum = 0;
     int64_t before = 0;
     for (int i = 0; before < n; i++) {
-        int64_t lo = before, hi = n; /* the first that is above the bound */
-        while (i + 1 < t->span && lo < hi) {
-            const int64_t mid = (lo + hi) / 2;
-            if (t->bound[i] < (sorted[mid] - shift) * inverse) hi = mid;
-            else lo = mid + 1;
+        int64_t at = n; /* the first that is above the bound */
+        if (i + 1 < t->span) {
+            const float bound = t->bound[i];
+            for (at = BL_MAX(end[i], before); at > before && bound < (sorted[at - 1] - shift) * inverse;) at--;
+            while (at < n && !(bound < (sorted[at] - shift) * inverse)) at++;
+            end[i] = at;
         }
-        const int64_t end = i + 1 < t->span ? lo : n;
-        if (end > before) sum += (double)(end - before) * log2((double)(end - before));
-        before = end;
+        const int64_t c = at - before;
+        if (c) sum += c < KNOWN ? known[c] : (double)c * log2((double)c);
+        before = at;
     }
     return sum;
 }
 
 /* The shift of a group; `sorted` has room for it. */
-static float best_shift(const bl_codebook *t, const float *w, int64_t n, float *sorted)
+static float best_shift(const bl_codebook *t, const float *w, int64_t n, const double known[KNOWN], float *sorted)
 {
     const float width = (float)(0.1 * 0.5410872368978237), step = 2 * width / (TRIES - 1);
     float best = 0;
     double least = INFINITY;
+    int64_t end[256] = {0};
     memcpy(sorted, w, (size_t)n * sizeof *w);
     qsort(sorted, (size_t)n, sizeof *sorted, ascending);
     const float middle = sorted[(n - 1) / 2], reach = fmaxf(middle - sorted[0], sorted[n - 1] - middle);
@@ -84,7 +89,7 @@ static float best_shift(const bl_codebook *t, const float *w, int64_t n, float *
     for (int i = 0; i < TRIES; i++) {
         const float f = i <= SIDE ? -width + step * (float)i : width - step * (float)(TRIES - 1 - i);
         const float shift = middle + f * reach, top = fmaxf(shift - sorted[0], sorted[n - 1] - shift);
-        const double sum = repeats(t, sorted, n, shift, 1 / top);
+        const double sum = repeats(t, sorted, n, shift, 1 / top, known, end);
         if (sum < least - 1e-9) { /* the first of equal ones */
             least = sum;
             best = shift;
@@ -99,6 +104,7 @@ typedef struct packing {
     const float *w;
     void *const *part;
     bl_codebook t;
+    double known[KNOWN];
     float *scale, *shift; /* [out groups] */
 } packing;
 
@@ -114,7 +120,7 @@ static bl_status pack_row(const void *ctx, int64_t r, void *room, bl_err *e)
         const int64_t k = i * g->group, n = BL_MIN(g->group, g->in - k), at = r * groups + i;
         const float *x = p->w + r * g->in + k;
         if (!bl_all_finite(x, n)) return bl_fail_nonfinite(p->f, x, r, k, n, e);
-        const float shift = best_shift(&p->t, x, n, sorted);
+        const float shift = best_shift(&p->t, x, n, p->known, sorted);
         float top = 0;
         for (int64_t j = 0; j < n; j++) top = fmaxf(top, fabsf(x[j] - shift));
         const float inverse = 1 / top;
@@ -151,6 +157,7 @@ static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, voi
 
     BL_TRY(f->check(f, g, e));
     bl_codebook_init(&p.t, f->table, 1 << f->bits);
+    for (int i = 1; i < KNOWN; i++) p.known[i] = i * log2(i);
     p.scale = bl_new((size_t)all, sizeof *p.scale, e);
     p.shift = bl_new((size_t)all, sizeof *p.shift, e);
     if (!p.scale || !p.shift) {

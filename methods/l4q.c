@@ -65,7 +65,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_l4q = {
     .name = "l4q",
-    .version = 2,
+    .version = 3,
     .title = "Adapters merged before rounding",
     .cite = "Jeon et al. 2024, arXiv 2402.04902",
     .doc = "Low-rank factors are added to the weight, the sum is rounded to a grid whose steps and offsets are learned "

@@ -65,7 +65,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_lr_qat = {
     .name = "lr-qat",
-    .version = 1,
+    .version = 2,
     .title = "Low-rank factors inside the rounding",
     .cite = "Bondarenko et al. 2024, arXiv 2406.06385",
     .doc = "What is learned is a low-rank change of the weight in steps of its integer grid, before it is rounded, and "

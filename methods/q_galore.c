@@ -63,7 +63,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_q_galore = {
     .name = "q-galore",
-    .version = 2,
+    .version = 3,
     .title = "Weights of eight bits, gradients in subspaces of four",
     .cite = "Zhang et al. 2024, arXiv 2407.08296",
     .doc = "Every parameter is trained; the blocks' weights are integers of 8 bits in training too, rounded by chance "

@@ -2,6 +2,7 @@
  * et al. 2024, arXiv 2407.08296), and how long they stay. */
 #include "subspace.h"
 #include "kernels/base/rng.h"
+#include "kernels/dense.h"
 #include "kernels/factor.h"
 #include <math.h>
 #include <string.h>
@@ -109,6 +110,46 @@ static void look(const bl_trained *p, const float *v, int64_t step)
     if (mean >= p->low.same && l->every < INT32_MAX) l->every *= 2;
 }
 
+/* A gradient where it is; x and y are rows of the host. */
+typedef struct there {
+    bl_trainable *t;
+    const bl_trained *p;
+    uint16_t *narrow; /* [width, the longer side] */
+} there;
+
+static bl_status times_there(void *ctx, const float *x, int64_t k, bool back, float *y, bl_err *e)
+{
+    const there *h = ctx;
+    bl_backend *be = h->t->m->be;
+    const int64_t from = h->p->value.dim[back ? 0 : 1], to = h->p->value.dim[back ? 1 : 0];
+    bl_status st = BL_OK;
+    bl_tensor in, out;
+    for (int64_t i = 0; i < k * from; i++) h->narrow[i] = bl_f32_to_bf16(x[i]);
+    BL_TRY(bl_effective_room(h->t, BL_WORK_X, k, from, &in, e));
+    BL_TRY(bl_effective_room(h->t, BL_WORK_DA, k, to, &out, e));
+    BL_TRY(be->ops->upload(be, &in, h->narrow, e));
+    BL_TRY(bl_dense_product(be, h->p->grad, in, out, back, false, e));
+    BL_TRY(be->ops->download(be, &out, y, e));
+out:
+    return st;
+}
+
+/* Near vectors of a gradient on a device, which is as large as a weight, by products there. */
+static bl_status vectors_there(bl_trainable *t, const bl_trained *p, float *a, float *b, bl_err *e)
+{
+    const int64_t rows = p->value.dim[0], cols = p->value.dim[1], rank = p->low.rank,
+                  width = bl_factor_width(rows, cols, rank);
+    there h = {.t = t, .p = p};
+    bl_status st = BL_OK;
+    float *basis = bl_factor_draw(rows, cols, rank, bl_rng_at(0, bl_rng_key(p->name, 0), 0), e);
+    h.narrow = bl_new((size_t)(width * BL_MAX(rows, cols)), sizeof *h.narrow, e);
+    if (!basis || !h.narrow) st = BL_E_NOMEM;
+    else st = bl_factor_svd_by(times_there, &h, rows, cols, rank, PASSES, basis, a, b, e);
+    bl_free(h.narrow);
+    bl_free(basis);
+    return st;
+}
+
 /* Singular vectors of g [rows, cols], rows of a or columns of b. */
 static bl_status vectors(const bl_trained *p, const float *g, float *a, float *b, bl_err *e)
 {
@@ -125,14 +166,20 @@ bl_status bl_low_find(bl_trainable *t, const bl_trained *p, int64_t at, bl_err *
     bl_status st = BL_OK;
     bl_tensor to = p->low.p;
     float *g = NULL, *a = NULL, *b = NULL;
+    const double t0 = bl_now();
     if (at % (p->low.lazy ? p->low.lazy->every : p->low.every)) return BL_OK;
-    if (!(g = bl_new((size_t)(rows * cols), sizeof *g, e)) || !(a = bl_new((size_t)(rank * cols), sizeof *a, e)) ||
-        !(b = bl_new((size_t)(rows * rank), sizeof *b, e))) {
+    const bool far = t->m->be->act == BL_BF16 && p->low.bits && side_of(p) >= NEAR;
+    if ((!far && !(g = bl_new((size_t)(rows * cols), sizeof *g, e))) ||
+        !(a = bl_new((size_t)(rank * cols), sizeof *a, e)) || !(b = bl_new((size_t)(rows * rank), sizeof *b, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(be->ops->download(be, &p->grad, g, e));
-    BL_TRY(vectors(p, g, a, b, e));
+    if (far) BL_TRY(vectors_there(t, p, a, b, e));
+    else {
+        BL_TRY(be->ops->download(be, &p->grad, g, e));
+        BL_TRY(vectors(p, g, a, b, e));
+    }
+    bl_log(BL_LOG_INFO, "%s: its subspace was found within %.2f s", p->name, bl_now() - t0);
     const int64_t n = right ? cols : rows, step = right ? 1 : rank;
     for (int64_t k = 0; k < rank; k++) {
         float *v = right ? a + k * cols : b + k;
