@@ -92,6 +92,8 @@ def main():
         lines, reached, of = [], 0, 0
         for shape, what in LAYERS:
             for m in (1, 8, 16):
+                if ("humming", 4, shape, m) not in peers:
+                    continue
                 line = [what if m == 1 else "", shape, str(m)]
                 for bits, want in OVER_PEER.items():
                     got, peer = best(layers, f"int{bits}", shape, m), peers.get(("humming", bits, shape, m))
