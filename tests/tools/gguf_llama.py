@@ -6,7 +6,8 @@ Each MODEL, as a rule a directory of `quantize --method gguf:...`, is exported; 
 with the same weights decoded to F32 by gguf's own code. The second has to agree with `bitladder score` within 0.005 nat
 over some hundred tokens, and every type has to be decoded alike. llama.cpp has to cut texts into the same tokens by the
 tokenizer of the file, which export made of tokenizer.json or of SentencePiece's model where there was one. The first is what users get: llama.cpp on a CPU rounds
-activations to 8 bits beside quantized weights, which moves the sum by some tenths of a nat.
+activations to 8 bits beside quantized weights, which moves the sum by some tenths of a nat. Of a type that gguf does not
+decode there is only that, which has to be within 1 in 1000.
 """
 import argparse
 import json
@@ -98,10 +99,15 @@ def main():
             ids = ours["ids"]
             if ours["scored"] != len(ids) - 1:  # a BOS in front is scored from
                 sys.exit(f"{model}: {ours['scored']} of {len(ids)} tokens are scored")
-            kinds = decoded(q, f)
-            exact, quantized = llama_score(f, ids), llama_score(q, ids)
-            equal, other = same_tokens(o.bitladder, model, q)
-        good = abs(exact - ours["loglikelihood"]) < 0.005 and not other
+            quantized, want = llama_score(q, ids), ours["loglikelihood"]
+            try:
+                kinds = decoded(q, f)
+                exact = llama_score(f, ids)
+                equal, other = same_tokens(o.bitladder, model, q)
+                good = abs(exact - want) < 0.005 and not other
+            except (NotImplementedError, ValueError) as e:
+                kinds, exact, equal, other = {str(e)[:60]: 0}, float("nan"), "-", []
+                good = abs(quantized / want - 1) < 1e-3
         bad += not good
         print(f"{os.path.basename(model):32} {equal:>6} {len(ids):6} {ours['loglikelihood']:10.4f} {exact:10.4f} {quantized:10.4f}  "
               + " ".join(f"{k}:{n}" for k, n in kinds.items()) + ("" if good else "  DIFFERS"), *other, sep="\n    ", flush=True)
