@@ -151,6 +151,8 @@ typedef struct bl_method_choice {
     bool ends[2];   /* head, embeddings: asked for of a method without such options; a chain makes a stage of it */
 } bl_method_choice; /* text: canonical, only what differs from the defaults, row order, `on` last */
 bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_method_choice *out, bl_err *e);
+/* It rounds blocks and has no options for head and embeddings: +head and +embeddings are a stage after it. */
+bool bl_method_leaves_ends(const bl_method *m);
 bool bl_is_set_name(const char *s); /* of what follows +on= */
 /* From a spec's JSON object of options {"wbits": 4, …}: one value each; NULL: all defaults. */
 bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_method_choice *out, bl_err *e);

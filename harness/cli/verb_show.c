@@ -89,9 +89,11 @@ static bl_status method_options(const bl_method *m, bl_text *t, bl_err *e)
 
     if (!opts) return BL_E_NOMEM;
     bl_opt_defaults(m->opts, opts);
-    if (m->opts->type != BL_OPT_END)
+    bool widths = bl_opt_find(m->opts, "wbits") || bl_opt_find(m->opts, "abits") || bl_opt_find(m->opts, "group");
+    if (m->opts->type != BL_OPT_END && (m->word || widths))
         bl_text_addf(t, "\n  options, after %s: first %s, then those with +\n", m->name,
                      m->word ? m->word : "those of widths");
+    else if (m->opts->type != BL_OPT_END) bl_text_addf(t, "\n  options, after %s\n", m->name);
     for (const bl_opt *o = m->opts; o->type != BL_OPT_END; o++) {
         name.n = value.n = 0;
         spelling(m, o, &name);
@@ -100,6 +102,9 @@ static bl_status method_options(const bl_method *m, bl_text *t, bl_err *e)
         if (value.n && o->type != BL_OPT_BOOL) bl_text_addf(t, "  (default: %s)", value.s);
         bl_text_add(t, "\n");
     }
+    if (bl_method_leaves_ends(m))
+        bl_text_addf(t, "  %-28s %s\n", "+head, +embeddings",
+                     "to nearest in as many bits, 8 where it names none: a stage after it (bitladder show ends)");
 out:
     bl_text_free(&name);
     bl_text_free(&value);

@@ -114,10 +114,15 @@ out:
 /* ---- the ends of the model, of a method that leaves them ---- */
 static const bl_opt end_rows[] = {{"head", BL_OPT_BOOL, .at = 0}, {"embeddings", BL_OPT_BOOL, .at = sizeof(bool)}, {0}};
 
-static bool is_end(const bl_method *m, const char *name)
+bool bl_method_leaves_ends(const bl_method *m)
 {
     if (m->learns || m->as_stored || (!m->wbits && !(m->needs & BL_NEED_CALIBRATION))) return false;
-    return !bl_opt_find(rows_of(m), name) && bl_opt_find(end_rows, name);
+    return !bl_opt_find(rows_of(m), end_rows[0].name);
+}
+
+static bool is_end(const bl_method *m, const char *name)
+{
+    return bl_method_leaves_ends(m) && bl_opt_find(end_rows, name);
 }
 
 static bl_status finish(const bl_method *m, void *opts, char *on, const bool ends[2], bl_method_choice *out, bl_err *e)
