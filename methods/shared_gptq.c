@@ -47,7 +47,9 @@ bl_status bl_gptq_check(const bl_method_run *r, bl_err *e) /* a millisecond now 
 {
     const bl_gptq *o = r->opts;
     if (o->act_order && o->group_aware)
-        return bl_fail(e, BL_E_CONFIG, "act-order and group-aware are two orders of the same columns; choose one");
+        return bl_fail(e, BL_E_CONFIG,
+                       "method %s: act-order and group-aware are two orders of the same columns; choose one",
+                       r->method->name);
     return BL_OK;
 }
 

@@ -25,8 +25,13 @@ static bl_status check_rest(const bl_stored *t, bl_packing_kind kind, bl_err *e)
     if (t->n_adapters) return refuse(t, kind, "it has an adapter", e);
     const char *why = bl_export_transformed(t, true);
     if (why) return refuse(t, kind, why, e);
-    if (t->n_transforms && (kind == BL_PACKED_AWQ || kind == BL_PACKED_CT))
-        return refuse(t, kind, "its inputs are in an order of their own", e);
+    if (t->n_transforms && kind == BL_PACKED_AWQ) return refuse(t, kind, "its inputs are in an order of their own", e);
+    if (t->n_transforms && kind == BL_PACKED_CT)
+        return bl_fail(
+            e, BL_E_UNSUPPORTED,
+            "%s: its inputs are in an order of their own; weight_g_idx of compressed-tensors is not written, "
+            "g_idx of gptq is",
+            t->name);
     return BL_OK;
 }
 

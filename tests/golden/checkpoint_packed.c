@@ -169,7 +169,8 @@ static void what_a_layout_cannot_say_is_refused(void **state)
         {"ct-w3g16", BL_PACKED_AWQ, "it is stored as int3 g16; awq"},
         {"ct-w4g16-sym", BL_PACKED_GPTQ, "its scales are not fp16; gptq has no place"},
         {"ct-w8pc", BL_PACKED_GPTQ_V2, "its scales are not fp16; gptq_v2 has no place"},
-        {"gptq_v2-w2g16-ordered", BL_PACKED_CT, "its inputs are in an order of their own; compressed-tensors"},
+        {"gptq_v2-w2g16-ordered", BL_PACKED_CT, "weight_g_idx of compressed-tensors is not written, g_idx of gptq is"},
+        {"gptq_v2-w2g16-ordered", BL_PACKED_AWQ, "awq has no place for that"},
     };
     bl_err e = {0};
     (void)state;

@@ -260,7 +260,7 @@ static void options_that_do_not_fit_each_other(void **state)
         bl_method_choice_free(&c);
     }
     method_open(&m, "gptq:w4g32+act-order+group-aware", NULL, OUT, IN);
-    assert_refused(m.run.method->check(&m.run, &e), BL_E_CONFIG, "choose one");
+    assert_refused(m.run.method->check(&m.run, &e), BL_E_CONFIG, "method gptq: act-order and group-aware");
     method_close(&m);
     method_open(&m, "gptq:w4g256", NULL, OUT, IN);
     assert_refused(bl_method_predict(&m.run, &m.lin, &given, &e), BL_E_CONFIG, "larger than the 160 inputs");
