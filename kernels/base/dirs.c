@@ -101,14 +101,20 @@ bl_status bl_remove_tree(const char *path, bl_err *e)
     return BL_OK;
 }
 
-/* "…tmp.<pid>": the pid, or 0. */
-static long temp_pid(const char *name)
+/* "….<pid>": the pid, or 0. */
+static long pid_of(const char *name)
 {
     const char *dot = strrchr(name, '.');
-    if (!dot || dot - name < 4 || strncmp(dot - 4, ".tmp", 4) != 0 || !isdigit((unsigned char)dot[1])) return 0;
+    if (!dot || !isdigit((unsigned char)dot[1])) return 0;
     char *end;
     long pid = strtol(dot + 1, &end, 10);
     return *end == 0 ? pid : 0;
+}
+
+static bool is_temp(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && dot - name >= 4 && strncmp(dot - 4, ".tmp", 4) == 0;
 }
 
 /* A writer on another host has its temporary file locked. Where there are no locks, an hour without a write decides. */
@@ -130,13 +136,11 @@ void bl_clean_beside(const char *path, const char *mark)
     size_t n = 0, k = strlen(base), k_mark = strlen(mark);
     if (dir && bl_dir_list(dir, &names, &n, NULL) != BL_OK) n = 0;
     for (size_t i = 0; i < n; i++) {
-        const char *dot = strrchr(names[i], '.');
-        char *end, *gone;
         if (strncmp(names[i], base, k) || strncmp(names[i] + k, mark, k_mark)) continue;
-        long pid = strtol(dot + 1, &end, 10);
-        if (*end || pid <= 0 || bl_pid_alive(pid) || !(gone = bl_join(dir, names[i], NULL))) continue;
-        (void)bl_remove_tree(gone, NULL);
-        bl_free(gone);
+        long pid = pid_of(names[i]);
+        char *way = pid > 0 ? bl_join(dir, names[i], NULL) : NULL;
+        if (way && (bl_is_dir(way) ? !bl_pid_alive(pid) : is_abandoned(way, pid))) (void)bl_remove_tree(way, NULL);
+        bl_free(way);
     }
     bl_list_free(names, n);
     bl_free(dir);
@@ -148,7 +152,7 @@ void bl_clean_temps(const char *dir)
     size_t n = 0;
     if (bl_dir_list(dir, &names, &n, NULL) != BL_OK) return;
     for (size_t i = 0; i < n; i++) {
-        long pid = temp_pid(names[i]);
+        long pid = is_temp(names[i]) ? pid_of(names[i]) : 0;
         char *path = pid > 0 ? bl_join(dir, names[i], NULL) : NULL;
         if (path && is_abandoned(path, pid)) unlink(path);
         bl_free(path);

@@ -75,8 +75,8 @@ char *bl_join(const char *dir, const char *name, bl_err *e); /* "dir/name", bl_f
 uint64_t bl_disk_free(const char *path);                     /* bytes */
 /* Deletes *.tmp.<pid> in `dir` whose process is gone. */
 void bl_clean_temps(const char *dir);
-/* Deletes files and directories <path><mark>*.<pid> of processes of this host that are gone: what was on the way to
- * `path`. mark: ".tmp.", ".stage". */
+/* Deletes <path><mark>*.<pid> of processes that are gone, what was on the way to `path`: files as bl_clean_temps does,
+ * directories where this host has no such process. mark: ".tmp.", ".stage". */
 void bl_clean_beside(const char *path, const char *mark);
 
 /* An advisory lock: flock on `path`, holding pid and host. BL_E_BUSY names the owner. A lock whose owner is dead on

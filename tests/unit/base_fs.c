@@ -348,6 +348,21 @@ static void only_leftovers_of_dead_processes_are_cleaned(void **state)
     assert_int_equal(entries(), 4);
     snprintf(name, sizeof name, "%s/x.h5.tmp.%ld", dir, dead);
     assert_false(bl_exists(name));
+
+    bl_clean_beside(in_dir("kept"), ".tmp."); /* locked */
+    bl_clean_beside(in_dir("mine"), ".tmp."); /* alive */
+    assert_int_equal(entries(), 4);
+    snprintf(name, sizeof name, "%s/y.stage0.%ld", dir, dead);
+    assert_ok(bl_make_dirs(name, &e));
+    const int before = entries();
+    bl_clean_beside(in_dir("y.st"), ".stage");
+    assert_int_equal(entries(), before);
+    bl_clean_beside(in_dir("y"), ".stage");
+    assert_int_equal(entries(), before - 1);
+    snprintf(name, sizeof name, "%s/z.tmp.%ld", dir, dead);
+    assert_ok(bl_write_file(name, "x", 1, &e));
+    bl_clean_beside(in_dir("z"), ".tmp.");
+    assert_int_equal(entries(), before - 1);
     bl_lock_free(l);
     bl_clean_temps(in_dir("none"));
 }
