@@ -191,10 +191,10 @@ out:
     return st;
 }
 
-/* The blocks that an interrupted process left: what it said of their layers, and the calibration text goes through them
- * as they are by now. */
 static int64_t together(const bl_method_run *r) { return r->method->together ? r->method->together(r) : 1; }
 
+/* The blocks that an interrupted process left: what it said of their layers, and the calibration text goes through them
+ * as they are by now. */
 static bl_status go_on(work *k, bl_err *e)
 {
     bl_status st = BL_OK;
