@@ -132,8 +132,8 @@ static void put_line(bl_text *csv, size_t panel, const families *f, const timing
     bl_text_add(csv, "\n");
 }
 
-/* What memory allows at b bits when one row is multiplied: the time of OpenBLAS over that of reading the bytes. Its
- * own share of the bandwidth, times 32 / b; the median over the shapes. 0: not known. */
+/* What memory allows when one row is multiplied, times b at b bits: the time of OpenBLAS over that of reading the bytes
+ * is 32 / b over its own share of the bandwidth; the median over the shapes. 0: not known. */
 static double limit_at_1(const bl_plot_input *in, int64_t m, bl_arena *a, bl_err *e)
 {
     double *v = bl_alloc(a, in->n_kernels, sizeof *v, e);
@@ -142,7 +142,7 @@ static double limit_at_1(const bl_plot_input *in, int64_t m, bl_arena *a, bl_err
     for (size_t i = 0; i < in->n_kernels; i++) {
         const timing t = {.row = &in->kernel[i]};
         double share = share_of(in, &t);
-        if (t.row->m == m && is_blas(t.row) && share > 0) v[n++] = 32 * share;
+        if (t.row->m == m && is_blas(t.row) && share > 0) v[n++] = 32 / share;
     }
     if (!n) return 0;
     qsort(v, n, sizeof *v, by_value);

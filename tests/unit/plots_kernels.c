@@ -122,7 +122,7 @@ static void weights_from_memory_have_panels_and_a_limit_of_their_own(void **stat
 
     bl_page page = made(row, BL_COUNT(row), &facts);
     assert_int_equal(page.n_panels, 2);
-    assert_non_null(strstr(page.script.s, "limit = 16; ")); /* 32 bits x 0.5 */
+    assert_non_null(strstr(page.script.s, "limit = 64; ")); /* 8 x 8 bits */
     assert_non_null(strstr(page.script.s, "limit = 0; "));  /* in cache memory is no limit */
     assert_non_null(strstr(page.csv.s, "1,1,memory,1,\"int\",kernel,\"gemv_int8_avx2\",8,8,4,4,4,0.5,"));
     assert_non_null(strstr(page.csv.s, "2,1,cache,1,\"int\",kernel,\"gemv_int8_avx2\",8,8,2,2,2,NA,"));
