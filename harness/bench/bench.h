@@ -45,8 +45,8 @@ typedef struct bl_bench_result {
                           larger than its timings may be */
     bl_device_info device;
     uint64_t caches; /* 0; else bytes of the last level caches, which hold the weights that should come from memory:
-                        there is no memory for more of them, and their share of its bandwidth is not told */
-    double read_bytes_per_second; /* of memory, by all threads, each a part; on a GPU by a bf16 product */
+                        there is no memory for more of them, and its bandwidth is not measured */
+    double read_bytes_per_second; /* of memory, by all threads, each a part; on a GPU by a bf16 product; 0: not known */
     double peak[2];               /* operations a second in registers: of floats, of integers; 0: not known; on a GPU
                                      of a large bf16 product */
     double drift; /* slowest over fastest repetition of OpenBLAS, median over shapes: how quiet the machine was */

@@ -407,7 +407,7 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
             .cold_max = cold->seconds_max,
             .cold_ratio = cold->seconds > 0 ? cold_blas / cold->seconds : 0,
             .bytes = t->bytes,
-            .of_memory = cold->seconds > 0 && !out->caches && out->read_bytes_per_second > 0
+            .of_memory = cold->seconds > 0 && out->read_bytes_per_second > 0
                              ? t->bytes / cold->seconds / out->read_bytes_per_second
                              : 0,
             .of_peak = peak > 0 ? bl_kernel_flops(&t->s) / c->seconds / peak : 0,
@@ -484,7 +484,7 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
             if (pick[k]) BL_TRY(add_cases(&b, kernel[k], k + 1, s, o.m, o.n_m, &r.n_left_out));
     }
     if (getloadavg(&r.load, 1) != 1) r.load = 0;
-    BL_TRY(bl_kernel_bandwidth(b.be, o.cold_bytes, &r.read_bytes_per_second, e));
+    if (!r.caches) BL_TRY(bl_kernel_bandwidth(b.be, o.cold_bytes, &r.read_bytes_per_second, e));
     bl_blas_pause(0.05);
     for (int integer = 0; integer < 2; integer++) r.peak[integer] = bl_kernel_peak(b.be, integer);
     b.started = bl_now();

@@ -123,15 +123,17 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
                "in cache.\n",
                r.read_bytes_per_second / 1e9, r.peak[0] / 1e12, 100 * (r.drift - 1));
     } else if (!o->common.quiet && !o->common.json) {
+        char read[64] = "";
+        if (r.read_bytes_per_second > 0)
+            snprintf(read, sizeof read, "%.1f GB/s with which memory is read, and of ", r.read_bytes_per_second / 1e9);
         printf(
             "\n%s, %s, %d threads; median of %lld repetitions, all kernels in turn.\n"
-            "max: of %.1f GB/s with which memory is read, and of %.0f GFLOP/s, with 8-bit activations %.0f Gop/s, that "
-            "the "
-            "processor does in registers, all measured in this call.\n"
+            "max: of %s%.0f GFLOP/s, with 8-bit activations %.0f Gop/s, that the processor does in registers, all "
+            "measured in this call.\n"
             "memory: the weight comes from memory, as in a model; cache: it stays in the cache, as in none. OpenBLAS: "
             "its fp32 time (its code for %s) over the kernel's. spread: slowest over fastest repetition in cache.\n",
-            r.device.name, r.device.simd, r.device.threads, (long long)o->repetitions, r.read_bytes_per_second / 1e9,
-            r.peak[0] / 1e9, r.peak[1] / 1e9, r.blas_core);
+            r.device.name, r.device.simd, r.device.threads, (long long)o->repetitions, read, r.peak[0] / 1e9,
+            r.peak[1] / 1e9, r.blas_core);
         if (r.drift > 1.15)
             printf("Not a quiet machine: OpenBLAS itself was %.2f times slower in one repetition than in another "
                    "(neighbours, or a processor that slows down; load %.1f before).\n",
