@@ -33,6 +33,7 @@ typedef struct bl_bench_opts {
     bool picked; /* only the kernel that each product takes, at the products of one block: q, k and v are one, gate and
                     up are one */
     bool narrow; /* outputs as activations are; those of outside kernels stay f32 */
+    bl_isa isa;  /* at most this much of the CPU */
     bool quiet;
 } bl_bench_opts;
 
@@ -81,6 +82,7 @@ typedef struct bl_scoring_opts {
     int64_t mem_limit;            /* MiB of the device; 0: all */
     bool alone;                   /* without cblas_sgemm */
     bool stream, deterministic, quiet;
+    bl_isa isa;      /* at most this much of the CPU */
     const char *out; /* directory: throughput.h5; NULL: nothing is written */
 } bl_scoring_opts;
 typedef struct bl_scoring_row {

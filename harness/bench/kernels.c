@@ -461,7 +461,7 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
         BL_TRY(find_shapes(&b, e));
         return bl_bench_on_device(&o, list, n, b.shape, b.n_shapes, a, out, e);
     }
-    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o.threads}, &b.be, e));
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o.threads, .isa = o.isa}, &b.be, e));
     b.be->ops->device_info(b.be, &r.device);
     o.threads = r.device.threads;
     if (!o.cold_bytes) {

@@ -385,6 +385,7 @@ bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_are
     if (o->out) BL_TRY(bl_dir_usable(o->out, e));
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device ? o->device : "cpu",
                                               .threads = (int)o->threads,
+                                              .isa = o->isa,
                                               .deterministic = o->deterministic,
                                               .memory_limit = (uint64_t)o->mem_limit << 20},
                            &s->be, e));

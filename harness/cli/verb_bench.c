@@ -10,9 +10,11 @@ typedef struct opts {
     bl_cli_common common;
     const char *shape, *filter, *rows, *out, *model, *method, *device, *against, *outside, *outside_format;
     int64_t rounds, group, repetitions, request, decode, mem_limit, vectors, dim;
+    int isa;
     bool alone, stream, deterministic, narrow;
     double min_time;
 } opts;
+static const char *const instructions[] = {"best", "plain", "avx2", "avx512", "amx", NULL}; /* bl_isa */
 static const bl_opt rows[] = {
     {"shape", BL_OPT_TEXT, .def.s = "synth:smollm2-135m", .at = offsetof(opts, shape), .arg = "MODEL",
      .doc = "kernels: whose layers give the shapes; synth:llama3-8b needs no file; or 28672x4096,4096x14336"},
@@ -46,6 +48,8 @@ static const bl_opt rows[] = {
      .doc = "measurements of each; the median counts"},
     {"device", BL_OPT_TEXT, .def.s = "cpu", .at = offsetof(opts, device), .arg = "NAME",
      .doc = "where; see: bitladder list devices"},
+    {"instructions", BL_OPT_CHOICE, .choices = instructions, .at = offsetof(opts, isa),
+     .doc = "kernels, scoring: at most these of the CPU"},
     {"alone", BL_OPT_BOOL, .at = offsetof(opts, alone), .doc = "scoring: without cblas_sgemm"},
     {"stream", BL_OPT_BOOL, .at = offsetof(opts, stream), .doc = "scoring: keep only one block's weights in memory"},
     {"narrow", BL_OPT_BOOL, .at = offsetof(opts, narrow),
@@ -97,6 +101,7 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
                         .device = o->device,
                         .picked = layers,
                         .narrow = o->narrow,
+                        .isa = (bl_isa)o->isa,
                         .outside = layers ? NULL : o->outside,
                         .outside_format = o->outside_format,
                         .quiet = o->common.quiet};
@@ -215,13 +220,15 @@ static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err
                           .alone = o->alone,
                           .stream = o->stream,
                           .deterministic = o->deterministic,
+                          .isa = (bl_isa)o->isa,
                           .out = o->out,
                           .quiet = o->common.quiet};
     BL_TRY(bl_bench_scoring(p, &so, a, &row, &n, e));
     BL_TRY(bl_scoring_table(row, n, o->common.json, &t, e));
     if (!o->common.json && strcmp(o->device, "cpu") != 0) BL_TRY(measured_on(o, row[0].peak_bytes, &t, e));
     else if (!o->common.json && !o->common.quiet) {
-        BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o->common.threads}, &be, e));
+        BL_TRY(bl_backend_open(
+            &(bl_backend_opts){.device = "cpu", .threads = (int)o->common.threads, .isa = (bl_isa)o->isa}, &be, e));
         be->ops->device_info(be, &device);
         bl_text_addf(&t,
                      "\n%s, %s, %d threads; median of %lld rounds, all in turn; spread: slowest over fastest round.",
@@ -296,7 +303,8 @@ static bl_status against(const char *kind, const opts *o, int *exit_code, bl_err
                 {"--outside-format", o->outside ? o->outside_format : NULL},
                 {"--model", o->model},
                 {"--method", o->method},
-                {"--device", o->device}};
+                {"--device", o->device},
+                {"--instructions", o->isa ? instructions[o->isa] : NULL}};
     const struct {
         const char *name;
         bool on;
@@ -358,6 +366,9 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     for (size_t i = 0; i < BL_COUNT(kinds); i++) {
         names[i] = kinds[i].name;
         if (strcmp(args->pos[0], kinds[i].name) != 0) continue;
+        if (o->isa && (kinds[i].run == search || strcmp(o->device, "cpu") != 0))
+            return bl_fail(e, BL_E_CONFIG, "--instructions: kernels and models on the CPU have a choice, %s none",
+                           kinds[i].run == search ? "search has" : "other devices have");
         if (o->against) return against(kinds[i].name, o, exit_code, e);
         BL_TRY(bl_arena_new(&a, e));
         st = kinds[i].run(p, o, a, e);

@@ -74,7 +74,7 @@ static bl_status cpu_open(bl_backend *be, bl_err *e)
     if (be->opts.reference) c->threads = 1;
     if (c->isa < BL_ISA_AVX2) return BL_OK;
 
-    BL_TRY(bl_team_new(c->threads, &c->team, e));
+    BL_TRY(bl_team_new(bl_team_most(c->threads), &c->team, e));
     if (!(c->stage = bl_new(BL_CPU_STAGE, 1, e)) || !(c->scratch = bl_new((size_t)c->threads, sizeof *c->scratch, e))) {
         st = BL_E_NOMEM;
         goto out;

@@ -110,22 +110,21 @@ static void *work(void *arg)
     }
 }
 
-/* Those that this process may use; 0: not known. */
-static int processors_of_ours(void)
+int bl_team_most(int threads)
 {
 #if defined(__linux__)
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return BL_MIN(threads, CPU_COUNT(&set));
 #endif
-    return (int)sysconf(_SC_NPROCESSORS_ONLN);
+    const int processors = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    return processors > 0 ? BL_MIN(threads, processors) : threads;
 }
 
 bl_status bl_team_new(int threads, bl_team **out, bl_err *e)
 {
-    const int processors = processors_of_ours();
     bl_team *t = bl_new(1, sizeof *t, e);
     if (!t) return BL_E_NOMEM;
-    t->threads = processors > 0 ? BL_MIN(threads, processors) : threads;
+    t->threads = threads;
     if (!(t->worker = bl_new((size_t)t->threads, sizeof *t->worker, e)) ||
         !(t->share = bl_new((size_t)t->threads, sizeof *t->share, e))) {
         bl_free(t->worker);

@@ -7,8 +7,8 @@
  * that what belongs to a lane needs no lock. What the caller wrote before is seen by the tasks, and what they wrote by
  * the caller after.
  *
- * Lanes that wait look for work for some ten microseconds and then sleep; there are never more of them awake than
- * processors. One caller at a time; a task does not call it.
+ * Lanes that wait look for work for some ten microseconds and then sleep. More lanes than processors are right and
+ * slow: bl_team_most. One caller at a time; a task does not call it.
  */
 #ifndef BL_KERNELS_CPU_TEAM_H
 #define BL_KERNELS_CPU_TEAM_H
@@ -18,6 +18,8 @@ typedef struct bl_team bl_team;
 typedef void bl_team_task(void *ctx, int64_t i, int lane);
 
 /* Threads begin with the first call that has use for them; where the system has no more, there are fewer. */
+/* `threads`, or the processors that this process may use where those are fewer. */
+int bl_team_most(int threads);
 bl_status bl_team_new(int threads, bl_team **out, bl_err *e);
 void bl_team_free(bl_team *t); /* NULL is fine */
 void bl_team_run(bl_team *t, int threads, bl_team_task *task, void *ctx, int64_t n);

@@ -37,6 +37,8 @@ static void what_cannot_be_timed_is_refused_with_a_suggestion(void **state)
         {"", "bench needs kernels|layers|decode|score"},
         {"scoring", "--model"},
         {"search -o x", "bench search writes no files"},
+        {"search --instructions avx2", "search has none"},
+        {"decode --model synth:tiny --instructions avx", "did you mean avx2?"},
         {"kernels --rows 0", "--rows"},
         {"kernels --rows 1,,2", "--rows"},
         {"kernels --rows 1,x", "--rows"},
@@ -50,6 +52,20 @@ static void what_cannot_be_timed_is_refused_with_a_suggestion(void **state)
         if (s->code != 2 || !strstr(s->text, cases[i].phrase))
             fail_msg("bench %s: exit %d: %s", cases[i].args, s->code, s->text);
     }
+}
+
+static void instructions_are_those_asked_for_at_most(void **state)
+{
+    (void)state;
+    said *s = bench("decode --model synth:tiny --method base --alone --repetitions 1 --instructions plain", false);
+    assert_int_equal(s->code, 0);
+    assert_non_null(strstr(s->text, ", plain, "));
+    if (!BL_HAVE_BENCHMARK) return;
+    s = bench("kernels --shape 64x64 --rows 1 --filter '*int4*' --min-time 0.0001 --repetitions 1 --instructions avx2 "
+              "--json",
+              false);
+    assert_int_equal(s->code, 0);
+    assert_null(strstr(s->text, "_avx512\""));
 }
 
 /* Every op has rows, or the table says why it has none. */
@@ -189,6 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_timed_is_refused_with_a_suggestion),
+        cmocka_unit_test(instructions_are_those_asked_for_at_most),
         cmocka_unit_test(an_op_without_rows_is_named_with_the_reason),
         cmocka_unit_test(json_is_all_that_is_printed),
         cmocka_unit_test(layers_are_the_products_of_a_block),

@@ -1,12 +1,15 @@
 """Decoding, prompts and memory on this CPU beside llama.cpp, and one product of one row beside OpenBLAS.
 
-    python cpu_peers.py BITLADDER SMOL.gguf [--other QWEN.gguf] [--rounds 5] [--threads 2] [--out FILE.md]
-                        [--keep DIR] [--wrap COMMAND]
+    python cpu_peers.py BITLADDER SMOL.gguf [--other QWEN.gguf|synth:SHAPE] [--rounds 5] [--threads 2] [--out FILE.md]
+                        [--keep DIR] [--wrap COMMAND] [--instructions avx2]
 
-llama.cpp is llama-cpp-python 0.3.36, which is installed into a temporary environment where the Python that runs this
-has none. SMOL is written anew for it by llama.cpp itself (Q4_0, Q2_K, F32); ours is the same file and `rtn` with
+llama.cpp is llama-cpp-python 0.3.36, which is built here for this processor in a temporary environment where the Python
+that runs this has none (LLAMA_CPP_LIB_PATH: a folder with other libraries of it). With --instructions avx2 neither side
+uses more than AVX2, FMA and F16C: llama.cpp is built with GGML_NATIVE=OFF, OpenBLAS runs its code for Haswell. SMOL is
+written anew for it by llama.cpp itself (Q4_0, Q2_K, F32); ours is the same file and `rtn` with
 groups of 32, or its numbers as fp32. OTHER is run as it is stored by both; llama.cpp rounds activations to 8 bits then,
-ours does so by `a8` and computes with fp32 without it. Both sides take turns, models are loaded and
+ours does so by `a8` and computes with fp32 without it. OTHER of synth:SHAPE has made-up weights, which llama.cpp makes
+Q4_K_M. Both sides take turns, models are loaded and
 both have run before the clock starts, and the fastest of the rounds counts: neighbours can only make a round slower.
 Decoding is a greedy text of 64 tokens after 8; a prompt has 512 tokens, of which both compute the last logits, in the
 row of fp32 llama.cpp the last and ours all of them.
@@ -38,10 +41,7 @@ ROWS = [
     ("SmolLM2-135M, 2 bits, 8-bit activations", "Q2_K", "rtn:w2a8g32+act-group=32", 1.4, None),
     ("SmolLM2-135M, fp32", "F32", "fp32", 1.0, 1.1),
 ]
-OTHER = [
-    ("Qwen2.5-Coder-0.5B, Q4_K_M as stored, 8-bit activations", None, "a8+head", 1.0, 1.1),
-    ("Qwen2.5-Coder-0.5B, Q4_K_M as stored, fp32 activations", None, "base", 1.0, 1.1),
-]
+OTHER = [("8-bit activations", None, "a8+head", 1.0, 1.1), ("fp32 activations", None, "base", 1.0, 1.1)]
 # weights, activations, kernels, asked
 PRODUCTS = [("int4", "8 bits", "lanes_w4a8_*", 5), ("int4", "fp32", "lanes_int4_*", 4),
             ("int2", "8 bits", "lanes_w2a8_*", 8), ("int1", "8 bits", "lanes_w1a8_*", 9)]
@@ -53,8 +53,18 @@ p.ftype, p.nthread, p.allow_requantize = getattr(l, "LLAMA_FTYPE_" + sys.argv[3]
 sys.exit(l.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode(), ctypes.byref(p)))
 """
 
+# A model of made-up weights has no tokenizer.
+NO_VOCABULARY = """
+def no_vocabulary(l, p):
+    given = (l.llama_model_kv_override * 2)()
+    given[0].tag, given[0].key = l.LLAMA_KV_OVERRIDE_TYPE_STR, b"tokenizer.ggml.model"
+    given[0].value.val_str = b"no_vocab"
+    p.kv_overrides = given
+    return p
+"""
+
 # Stays alive with its model; a line of input is a round.
-TIME = """
+TIME = NO_VOCABULARY + """
 import ctypes, json, sys, time
 import numpy
 import llama_cpp as l
@@ -62,12 +72,13 @@ import llama_cpp as l
 def resident():
     return int([x for x in open("/proc/self/status") if x.startswith("VmRSS")][0].split()[1]) / 1e3
 
-path, threads, decode, prompt = sys.argv[1], *map(int, sys.argv[2:5])
+path, threads, decode, prompt, bare = sys.argv[1], *map(int, sys.argv[2:6])
 before = resident()
 quiet = l.llama_log_callback(lambda *a: None)
 l.llama_log_set(quiet, ctypes.c_void_p(0))
 l.llama_backend_init()
-model = l.llama_model_load_from_file(path.encode(), l.llama_model_default_params())
+model = l.llama_model_default_params()
+model = l.llama_model_load_from_file(path.encode(), no_vocabulary(l, model) if bare else model)
 p = l.llama_context_default_params()
 p.n_ctx, p.n_batch, p.n_ubatch = 1024, prompt, prompt
 p.n_threads = p.n_threads_batch = threads
@@ -84,7 +95,7 @@ def step(tokens):
     return int(numpy.ctypeslib.as_array(l.llama_get_logits_ith(ctx, -1), (vocab,)).argmax())
 
 for line in sys.stdin:
-    out = {}
+    out = {"built": l.llama_print_system_info().decode()}
     l.llama_memory_clear(memory, True)
     token = step(ids[:8])
     t = time.perf_counter()
@@ -107,6 +118,11 @@ def blas_core():
     return os.environ.get("OPENBLAS_CORETYPE", best)
 
 
+def built(info):
+    """What llama.cpp says of itself, "CPU : SSE3 = 1 | AVX = 1 | ...", as a list of words."""
+    return " ".join(w.split("=")[0].strip() for w in info.replace("CPU :", "").split("|") if "= 1" in w)
+
+
 def environment():
     kept = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     if blas_core():
@@ -121,7 +137,7 @@ def run(command):
     return r.stdout
 
 
-def python_with_llama(folder):
+def python_with_llama(o, folder):
     try:
         import llama_cpp
         if PINNED.endswith("==" + llama_cpp.__version__):
@@ -130,15 +146,20 @@ def python_with_llama(folder):
         pass
     venv.create(folder, with_pip=True)
     python = os.path.join(folder, "bin", "python")
-    subprocess.run([python, "-m", "pip", "install", "-q", PINNED, "numpy"], check=True)
+    native = "OFF" if o.instructions else "ON"
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-cache-dir", PINNED, "numpy"], check=True,
+                   env=dict(os.environ, CMAKE_ARGS=os.environ.get("CMAKE_ARGS", "-DGGML_NATIVE=" + native)))
     return python
 
 
 class Llama:
-    def __init__(self, python, path, threads, decode):
-        self.p = subprocess.Popen([python, "-c", TIME, path, str(threads), str(decode), "512"], text=True,
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment())
-        self.round()
+    def __init__(self, c):
+        self.p = subprocess.Popen([c["python"], "-c", TIME, c["theirs"], str(c["threads"]), str(c["decode"]), "512",
+                                   "%d" % c["bare"]], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  env=environment())
+        info = self.round()["built"]
+        if c["instructions"] and "AVX512" in info:
+            sys.exit("llama.cpp is built for %s, not for %s alone" % (built(info), c["instructions"]))
 
     def round(self):
         self.p.stdin.write("\n")
@@ -153,11 +174,15 @@ class Llama:
         self.p.wait()
 
 
+def limited(instructions):
+    return ["--instructions", instructions] if instructions else []
+
+
 def ours(c):
     what = "greedy*,%s of 512" % ("window" if c["run"] == "fp32" else "prompt")
     rows = json.loads(run([c["bitladder"], "bench", "scoring", "--alone", "--model", c["model"], "--method", c["run"],
                            "--decode", str(c["decode"]), "--filter", what, "--repetitions", "2", "--threads",
-                           str(c["threads"]), "--json", "--quiet"]))
+                           str(c["threads"]), "--json", "--quiet"] + limited(c["instructions"])))
     return {"decode" if r["what"].startswith("greedy") else "prompt": r["tokens"] / r["seconds_min"] for r in rows}
 
 
@@ -165,7 +190,7 @@ def measure(c):
     """Rounds of both sides on one model, in turn."""
     if "kernels" in c:
         return json.loads(run(c["kernels"]))
-    llama = Llama(c["python"], c["theirs"], c["threads"], c["decode"])
+    llama = Llama(c)
     theirs, mine = [], []
     for n in range(c["rounds"]):
         for side in ((theirs, mine) if n % 2 == 0 else (mine, theirs)):
@@ -196,21 +221,40 @@ def made(path, command):
     return path
 
 
+def quantized(o, python, source, path, kind):
+    return made(path, [python, "-c", QUANTIZE, source, path, kind, str(o.threads)])
+
+
+def other_rows(o, python, folder):
+    """The rows of OTHER and its file."""
+    if not o.other:
+        return [], None
+    name, path, rows = o.named, o.other, OTHER
+    if path.startswith("synth:"):
+        name = "the shape of %s" % path[len("synth:"):]
+        dense = os.path.join(folder, "other.gguf")
+        made(dense, [o.bitladder, "export", path, "--format", "gguf", "--quiet", "-o", dense])
+        path = quantized(o, python, dense, os.path.join(folder, "Q4_K_M.gguf"), "MOSTLY_Q4_K_M")
+        rows = [(a, b, c.replace("+head", ""), d, e) for a, b, c, d, e in OTHER]  # its head is its embedding
+    return [("%s, Q4_K_M as stored, %s" % (name, r[0]),) + r[1:] for r in rows], path
+
+
 def cases(o, python, folder):
     out = []
-    for name, kind, method, decode, prompt in ROWS + (OTHER if o.other else []):
-        source = o.model if kind else o.other
+    others, other = other_rows(o, python, folder)
+    for name, kind, method, decode, prompt in ROWS + others:
+        source = o.model if kind else other
         theirs = model = source
         if kind:
             theirs = os.path.join(folder, kind + ".gguf")
-            made(theirs, [python, "-c", QUANTIZE, o.model, theirs, ("ALL_" if kind == "F32" else "MOSTLY_") + kind,
-                          str(o.threads)])
+            quantized(o, python, o.model, theirs, ("ALL_" if kind == "F32" else "MOSTLY_") + kind)
         if method not in ("base", "fp32"):
             model = os.path.join(folder, method)
             made(model, [o.bitladder, "quantize", source, "--method", method, "-o", model, "--quiet", "--device",
                          "cpu"])
         out.append(dict(bitladder=o.bitladder, python=python, threads=o.threads, decode=o.decode, rounds=o.rounds,
                         name=name, kind=kind or "as stored", method=method, theirs=theirs, model=model,
+                        bare=not kind and o.other.startswith("synth:"), instructions=o.instructions,
                         run="fp32" if method == "fp32" else "base", asked=(decode, prompt)))
     return out
 
@@ -223,8 +267,9 @@ def report(o, done, used, kernels):
     cpu = record.cpuinfo("model name")
     version = run([o.bitladder, "--version"]).splitlines()[0]
     out = ["# Beside llama.cpp and OpenBLAS on a CPU", "",
-           "Made by `tests/tools/cpu_peers.py` on %s; %s, %d threads; %s, %s." % (datetime.date.today(), cpu, o.threads,
-                                                                              version, PINNED),
+           "Made by `tests/tools/cpu_peers.py` on %s; %s, %d threads%s; %s, %s, built with %s." % (
+               datetime.date.today(), cpu, o.threads, ", neither side with more than AVX2" if o.instructions else "",
+               version, PINNED, built(done[0][1][0][0]["built"])),
            "Both sides in turn on the same file, %d rounds, the fastest of each. In brackets: what was asked. A prompt"
            " has" % o.rounds, "512 tokens and ends with the last logits; of fp32 bitladder computes all 512.", "",
            "| model | llama.cpp | bitladder | decode, tokens/s | | ratio | prompt, tokens/s | | ratio |",
@@ -260,6 +305,8 @@ def main():
     a.add_argument("bitladder")
     a.add_argument("model")
     a.add_argument("--other")
+    a.add_argument("--named", default="Qwen2.5-Coder-0.5B", help="what OTHER is called")
+    a.add_argument("--instructions", choices=["avx2"])
     a.add_argument("--rounds", type=int, default=5)
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--decode", type=int, default=64)
@@ -268,8 +315,10 @@ def main():
     a.add_argument("--wrap", default="")
     a.add_argument("--out")
     o = a.parse_args()
+    if o.instructions:
+        os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
     with tempfile.TemporaryDirectory() as tmp:
-        python = python_with_llama(os.path.join(tmp, "venv"))
+        python = python_with_llama(o, os.path.join(tmp, "venv"))
         done = []
         for c in cases(o, python, o.keep or tmp):
             done.append((c, measured(o, c)))
@@ -277,7 +326,7 @@ def main():
         used = [max(r["memory"] for r in done[0][1][0]), memory(o, done[0][0]["model"])]
         command = [o.bitladder, "bench", "kernels", "--shape", "4096x14336", "--rows", "1", "--group", str(o.group),
                    "--repetitions", "9", "--threads", str(o.threads), "--json", "--quiet", "--filter",
-                   ",".join(p[2] for p in PRODUCTS)]
+                   ",".join(p[2] for p in PRODUCTS)] + limited(o.instructions)
         text = report(o, done, used, measured(o, {"kernels": command}))
     if o.out:
         record.write(o.out, text)

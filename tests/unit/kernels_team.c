@@ -87,6 +87,28 @@ static void teams_come_and_go_with_and_without_work(void **state)
     bl_team_free(NULL);
 }
 
+static void a_process_that_may_use_one_processor_has_no_more_lanes(void **state)
+{
+#if defined(__linux__)
+    cpu_set_t before, one;
+    int first = 0;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    while (!CPU_ISSET(first, &before)) first++;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    assert_int_equal(bl_team_most(1), 1);
+    assert_int_equal(bl_team_most(1 << 20), CPU_COUNT(&before));
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    const int most = bl_team_most(LANES);
+    jobs(LANES, LANES, 5, 50, true); /* all of them on one */
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(most, 1);
+#else
+    skip();
+#endif
+    (void)state;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -95,6 +117,7 @@ int main(void)
         cmocka_unit_test(lanes_that_sleep_are_called_and_late_ones_touch_nothing),
         cmocka_unit_test(a_job_uses_no_more_lanes_than_it_says),
         cmocka_unit_test(teams_come_and_go_with_and_without_work),
+        cmocka_unit_test(a_process_that_may_use_one_processor_has_no_more_lanes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
