@@ -211,6 +211,20 @@ void bl_stage_notes(const bl_checkpoint *c, bl_text *out)
     for (int i = 0; i < c->n_stages; i++)
         if (c->stage[i].note) bl_text_addf(out, "%s%s: %s", out->n ? "; " : "", c->stage[i].text, c->stage[i].note);
 }
+bool bl_stage_saw(const bl_checkpoint *c, bl_hash text)
+{
+    char hex[33];
+    bl_hash_hex(text, hex);
+    for (int i = 0; i < c->n_stages; i++)
+        if (c->stage[i].calibration_text && !strcmp(c->stage[i].calibration_text, hex)) return true;
+    return false;
+}
+const char *bl_stage_calibration(const bl_checkpoint *c)
+{
+    for (int i = c->n_stages; i-- > 0;)
+        if (c->stage[i].calibration) return c->stage[i].calibration;
+    return NULL;
+}
 size_t bl_checkpoint_count(const bl_checkpoint *c) { return c->n; }
 const bl_stored *bl_checkpoint_at(const bl_checkpoint *c, size_t i) { return i < c->n ? &c->stored[i] : NULL; }
 uint64_t bl_checkpoint_bytes_read(const bl_checkpoint *c) { return c->bytes_read; }

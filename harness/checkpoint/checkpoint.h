@@ -55,10 +55,12 @@ typedef struct bl_stored {
 } bl_stored;
 /* A step on the way from the source to a saved model. */
 typedef struct bl_stage {
-    const char *text;    /* of the method: "rtn:w4g64" */
-    const char *hash;    /* of everything that could change the state after it; NULL: not known */
-    const char *options; /* JSON */
-    const char *note;    /* what happened while it was made, for who reads its numbers; NULL: nothing */
+    const char *text;             /* of the method: "rtn:w4g64" */
+    const char *hash;             /* of everything that could change the state after it; NULL: not known */
+    const char *options;          /* JSON */
+    const char *note;             /* what happened while it was made, for who reads its numbers; NULL: nothing */
+    const char *calibration;      /* text that it looked at: "primer:test 128x2048 seed 0"; NULL: none */
+    const char *calibration_text; /* hash of that text's bytes */
 } bl_stage;
 
 typedef struct bl_checkpoint_opts {
@@ -83,6 +85,9 @@ const bl_stage *bl_checkpoint_stages(const bl_checkpoint *c, int *n);
 /* Their notes, each after the text of its stage: "gptq:w4: damping raised in 2 of 210 layers"; "; " between them and
  * after what `out` holds. */
 void bl_stage_notes(const bl_checkpoint *c, bl_text *out);
+/* Whether a stage looked at that text; and what the last stage that looked at any did (bl_stage), else NULL. */
+bool bl_stage_saw(const bl_checkpoint *c, bl_hash text);
+const char *bl_stage_calibration(const bl_checkpoint *c);
 const char *bl_checkpoint_method(const bl_checkpoint *c);
 const char *bl_checkpoint_source(const bl_checkpoint *c);
 /* What a reader of its numbers should know about the file, "; " between sentences; NULL: nothing. */

@@ -1,14 +1,21 @@
 /* packed.h - how other programs store quantized linears in a Hugging Face directory, value = (code - zero) * scale.
  *
  *     gptq, gptq_v2       (GPTQModel, AutoGPTQ)  2, 3, 4, 8 bits
- *         qweight I32 [in b / 32, out]           code i of a column in bits [i b, i b + b) of its words, low bits first
- *         qzeros  I32 [groups, out b / 32]       the same along a row; gptq stores zero - 1, of 2, 4 and 8 bits the
- * word less 1 in each field as one subtraction modulo 2^32 scales  F16 [groups, out], g_idx I32 [in], the group of each
- * input awq                 (AutoAWQ, gemm)        4 bits qweight I32 [in, out / 8]              field k of a word is
- * output 0 2 4 6 1 3 5 7 [k] of its eight qzeros  I32 [groups, out / 8]          the same, zero as it is scales
- * [groups, out] compressed-tensors  (pack-quantized)       1 to 8 bits weight_packed I32 [out, in b / 32],
- * weight_zero_point I32 [out b / 32, groups] along the outputs (not when symmetric), weight_scale [out, groups],
- * weight_shape I64 [2]
+ *         qweight I32 [in b / 32, out]      code i of a column in bits [i b, i b + b) of its words, low bits first
+ *         qzeros  I32 [groups, out b / 32]  the same along a row; gptq stores zero - 1, of 2, 4 and 8 bits the word
+ *                                           less 1 in each field as one subtraction modulo 2^32
+ *         scales  F16 [groups, out]
+ *         g_idx   I32 [in]                  the group of each input
+ *     awq                 (AutoAWQ, gemm)        4 bits
+ *         qweight I32 [in, out / 8]         field k of a word is output 0 2 4 6 1 3 5 7 [k] of its eight
+ *         qzeros  I32 [groups, out / 8]     the same, zero as it is
+ *         scales  [groups, out]
+ *     compressed-tensors  (pack-quantized)       1 to 8 bits
+ *         weight_packed     I32 [out, in b / 32]
+ *         weight_zero_point I32 [out b / 32, groups]  along the outputs; not when symmetric
+ *         weight_scale      [out, groups]
+ *         weight_shape      I64 [2]
+ *         weight_g_idx      I32 [in]        the group of each input, with "actorder": "group"
  *
  * Widths and heights are rounded up to whole words where the number of bits is none. Other widths of gptq have another
  * order of bits in GPTQModel 7 and are refused. config.json says which it is; a parameter without packed tensors is

@@ -38,6 +38,13 @@ static bl_status keep(bl_arena *a, const char *s, size_t n, const char **out, bl
     return *out ? BL_OK : BL_E_NOMEM;
 }
 
+static bl_status keep_if_there(bl_checkpoint *c, const bl_json *o, const char *key, const char **out, bl_err *e)
+{
+    const char *s;
+    bl_status st = bl_json_get(o, key) ? bl_json_get_str(o, key, &s, e) : BL_OK;
+    return st == BL_OK && bl_json_get(o, key) ? keep(c->arena, s, strlen(s), out, e) : st;
+}
+
 static bl_status read_stage(bl_checkpoint *c, const bl_json *o, bl_stage *out, bl_text *method, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -57,10 +64,9 @@ static bl_status read_stage(bl_checkpoint *c, const bl_json *o, bl_stage *out, b
     bl_json_put_node(&t, v);
     BL_TRY(bl_text_check(&t, e));
     BL_TRY(keep(c->arena, t.s, t.n, &out->options, e));
-    if (bl_json_get(o, "note")) {
-        BL_TRY(bl_json_get_str(o, "note", &s, e));
-        BL_TRY(keep(c->arena, s, strlen(s), &out->note, e));
-    }
+    BL_TRY(keep_if_there(c, o, "note", &out->note, e));
+    BL_TRY(keep_if_there(c, o, "calibration", &out->calibration, e));
+    BL_TRY(keep_if_there(c, o, "calibration_text", &out->calibration_text, e));
 out:
     bl_text_free(&t);
     return st;

@@ -129,8 +129,9 @@ static void stages_text(const bl_checkpoint *c, bl_text *t)
     const bl_stage *s = bl_checkpoint_stages(c, &n);
     if (n) bl_text_addf(t, "  made by %s from %s\n", bl_checkpoint_method(c), bl_checkpoint_source(c));
     for (int i = 0; i < n; i++)
-        bl_text_addf(t, "    stage %d: %s%s%.12s, options %s\n", i + 1, s[i].text, s[i].hash ? ", state " : "",
-                     s[i].hash ? s[i].hash : "", s[i].options);
+        bl_text_addf(t, "    stage %d: %s%s%.12s, options %s%s%s\n", i + 1, s[i].text, s[i].hash ? ", state " : "",
+                     s[i].hash ? s[i].hash : "", s[i].options, s[i].calibration ? ", calibrated on " : "",
+                     s[i].calibration ? s[i].calibration : "");
 }
 
 static void stages_json(const bl_checkpoint *c, bl_json_out *j)
@@ -146,6 +147,7 @@ static void stages_json(const bl_checkpoint *c, bl_json_out *j)
         bl_json_add_str(j, "text", s[i].text);
         bl_json_add_str(j, "hash", s[i].hash);
         bl_json_add_text(j, "options", s[i].options);
+        if (s[i].calibration) bl_json_add_str(j, "calibration", s[i].calibration);
         bl_json_end(j);
     }
     bl_json_end(j);

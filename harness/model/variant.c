@@ -55,6 +55,8 @@ static bl_status put_stage(bl_json_out *j, const bl_stage *s, bl_err *e)
     bl_json_add_str(j, "hash", s->hash);
     bl_json_add_node(j, "options", options);
     if (s->note) bl_json_add_str(j, "note", s->note);
+    if (s->calibration) bl_json_add_str(j, "calibration", s->calibration);
+    if (s->calibration_text) bl_json_add_str(j, "calibration_text", s->calibration_text);
     bl_json_end(j);
 out:
     bl_json_free(options);
@@ -83,6 +85,8 @@ static bl_status keep_stages(bl_variant *v, const bl_stage *stages, int n, bl_er
         BL_TRY(keep_text(v, &s->hash, e));
         BL_TRY(keep_text(v, &s->options, e));
         BL_TRY(keep_text(v, &s->note, e));
+        BL_TRY(keep_text(v, &s->calibration, e));
+        BL_TRY(keep_text(v, &s->calibration_text, e));
     }
 out:
     return st;
@@ -105,6 +109,17 @@ bl_status bl_variant_note(bl_variant *v, const char *note, bl_err *e)
     bl_stage *s = &v->stage[v->n_stages - 1];
     s->note = note;
     return keep_text(v, &s->note, e);
+}
+
+bl_status bl_variant_saw(bl_variant *v, const char *calibration, bl_hash text, bl_err *e)
+{
+    bl_stage *s = &v->stage[v->n_stages - 1];
+    char hex[33];
+    bl_hash_hex(text, hex);
+    s->calibration = calibration;
+    s->calibration_text = hex;
+    bl_status st = keep_text(v, &s->calibration, e);
+    return st == BL_OK ? keep_text(v, &s->calibration_text, e) : st;
 }
 
 bl_status bl_variant_begin(const char *dir, bl_checkpoint *source, const bl_stage *stages, int n, bl_variant **out,

@@ -23,6 +23,8 @@ bl_status bl_variant_block(bl_variant *v, bl_model *m, int64_t block, bl_err *e)
 bl_status bl_variant_ends(bl_variant *v, bl_model *m, bl_err *e);
 /* What happened in the last of `stages`, for who reads its numbers. */
 bl_status bl_variant_note(bl_variant *v, const char *note, bl_err *e);
+/* The calibration text of the last of `stages` (bl_stage). */
+bl_status bl_variant_saw(bl_variant *v, const char *calibration, bl_hash text, bl_err *e);
 /* One more file of the directory (layers.json). */
 bl_status bl_variant_file(bl_variant *v, const char *name, const void *p, size_t n, bl_err *e);
 /* Going on where an interrupted writer of the same state stopped, if the last of `stages` has a hash: the blocks that

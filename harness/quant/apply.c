@@ -393,9 +393,12 @@ static bl_status draw(work *k, bl_checkpoint *source, unsigned wants, bl_calib_w
     bl_status st = BL_OK;
     bl_tokenizer *t = NULL;
     bl_calib_choice c;
+    char text[BL_CALIB_TEXT];
     BL_TRY(bl_calib_for(k->how->calib ? k->how->calib : &(bl_calib_choice){0}, k->run.method->name, source, &c, e));
     BL_TRY(bl_tokenizer_of(source, &t, e));
     BL_TRY(bl_calib_draw(&c, k->how->dirs, t, k->arena, w, e));
+    bl_calib_text(&c, text);
+    BL_TRY(bl_variant_saw(k->v, text, w->text, e));
     st = look_at_windows(k, w, wants, e);
 out:
     bl_tokenizer_close(t);

@@ -21,7 +21,10 @@ typedef struct bl_calib_choice {
         seed; /* windows, tokens of a window (0: 2048, or as many as the model has positions), of the draw */
 } bl_calib_choice;
 
-enum { BL_CALIB_WINDOWS = 128 }; /* where a number is not said, as in GPTQ's code */
+enum {
+    BL_CALIB_WINDOWS = 128, /* where a number is not said, as in GPTQ's code */
+    BL_CALIB_TEXT = 160
+};
 /* What a choice means for a model, on which `method` (its text) is to work: seqlen is chosen when it is 0. BL_E_CONFIG:
  * no text is named, or a window is longer than the model reaches. */
 bl_status bl_calib_for(const bl_calib_choice *c, const char *method, const bl_checkpoint *model, bl_calib_choice *out,
@@ -33,7 +36,10 @@ typedef struct bl_calib_windows {
     int64_t distinct; /* tokens of the text that are in at least one window */
     int64_t kinds;    /* different ids of them */
     const char *note; /* what the text's file holds that is hardly meant (sources.h); NULL */
+    bl_hash text;     /* of the text's bytes */
 } bl_calib_windows;
+/* "primer:test 128x2048 seed 0". */
+void bl_calib_text(const bl_calib_choice *c, char out[BL_CALIB_TEXT]);
 /* Hash and number of the text's bytes. */
 bl_status bl_calib_hash(const bl_calib_choice *c, const bl_data_dirs *dirs, bl_hash *out, uint64_t *bytes, bl_err *e);
 /* BL_E_CONFIG when so many bytes are too few for a window, however they are cut into tokens. */

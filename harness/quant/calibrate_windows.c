@@ -30,6 +30,12 @@ bl_status bl_calib_for(const bl_calib_choice *c, const char *method, const bl_ch
     return BL_OK;
 }
 
+void bl_calib_text(const bl_calib_choice *c, char out[BL_CALIB_TEXT])
+{
+    snprintf(out, BL_CALIB_TEXT, "%s %lldx%lld seed %lld", c->data, (long long)c->n, (long long)c->seqlen,
+             (long long)c->seed);
+}
+
 static bl_status load(const bl_calib_choice *c, const bl_data_dirs *dirs, bl_arena *a, bl_source_text *out, bl_err *e)
 {
     const char *own = bl_source_own_path(c->data);
@@ -116,7 +122,7 @@ bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, cons
                      ids.n, (long long)c->seqlen);
         goto out;
     }
-    *out = (bl_calib_windows){.n = c->n, .seqlen = c->seqlen, .note = text.note};
+    *out = (bl_calib_windows){.n = c->n, .seqlen = c->seqlen, .note = text.note, .text = text.hash};
     if (!(out->ids = bl_alloc(a, (size_t)(c->n * c->seqlen), sizeof *out->ids, e))) {
         st = BL_E_NOMEM;
         goto out;

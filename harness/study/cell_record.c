@@ -142,14 +142,13 @@ static bl_status notes(bl_cell_work *w, const char **out, bl_err *e)
 {
     bl_status st;
     bl_text t = {0};
-    const bl_method_chain *chain = &w->job->plan->spec->method[w->job->cell->method];
     const char *file = bl_checkpoint_notes(w->job->source);
     bl_model_notes(w->job->model, &t);
     bl_stage_notes(w->job->model->ckpt, &t);
     if (file) bl_text_addf(&t, "%s%s", t.n ? "; " : "", file);
     if (w->job->base && w->job->model->kv != BL_KV_ACT) /* which the identity of its states says as well */
         bl_text_addf(&t, "%sKL and flips against the base with keys and values as activations", t.n ? "; " : "");
-    if (bl_chain_needs(chain) & BL_NEED_CALIBRATION && bl_hash_equal(w->job->plan->calib_bytes, w->data->hash))
+    if (bl_plan_saw(w->job->plan, w->job->cell, w->data->hash))
         bl_text_addf(&t, "%scalibrated on the text that is scored", t.n ? "; " : "");
     if (w->data->note) bl_text_addf(&t, "%s%s", t.n ? "; " : "", w->data->note);
     BL_TRY(bl_text_check(&t, e));
@@ -178,14 +177,13 @@ out:
     return st;
 }
 
-/* "wikitext2:train 128x2048 seed 0", of methods that look at text. */
+/* Of methods that look at text, or of the saved model that they begin with. */
 static bl_status name_calibration(bl_cell_work *w, const bl_method_chain *chain, const char **out, bl_err *e)
 {
-    const bl_calib_choice *c = &w->job->plan->model[w->job->cell->model].calib;
-    char text[160];
-    if (!(bl_chain_needs(chain) & BL_NEED_CALIBRATION)) return BL_OK;
-    snprintf(text, sizeof text, "%s %lldx%lld seed %lld", c->data, (long long)c->n, (long long)c->seqlen,
-             (long long)c->seed);
+    const char *before = bl_stage_calibration(w->job->source);
+    char text[BL_CALIB_TEXT];
+    if (!(bl_chain_needs(chain) & BL_NEED_CALIBRATION)) return before ? keep(w, before, out, e) : BL_OK;
+    bl_calib_text(&w->job->plan->model[w->job->cell->model].calib, text);
     return keep(w, text, out, e);
 }
 

@@ -703,6 +703,12 @@ bl_status bl_plan_room(const bl_plan *p, bl_err *e)
                    there);
 }
 
+bool bl_plan_saw(const bl_plan *p, const bl_plan_cell *c, bl_hash text)
+{
+    bool calibrated = bl_chain_needs(&p->spec->method[c->method]) & BL_NEED_CALIBRATION;
+    return (calibrated && bl_hash_equal(p->calib_bytes, text)) || bl_stage_saw(p->model[c->model].ckpt, text);
+}
+
 void bl_plan_text(const bl_plan *p, bl_text *t)
 {
     size_t wide = 3;
@@ -722,9 +728,12 @@ void bl_plan_text(const bl_plan *p, bl_text *t)
                          (double)v->peak_bytes / 1e6);
         }
         bl_progress_time(c->seconds, time);
-        bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB%s%s%s\n", (int)wide, c->key, bl_cell_states[c->state],
+        bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB%s%s%s%s\n", (int)wide, c->key, bl_cell_states[c->state],
                      (long long)(c->tokens + c->new_tokens), time, (double)c->peak_bytes / 1e6, c->reason ? "  " : "",
-                     c->reason ? c->reason : "", v->kv != p->spec->kv ? "  (kv act, to compare with)" : "");
+                     c->reason ? c->reason : "", v->kv != p->spec->kv ? "  (kv act, to compare with)" : "",
+                     p->task[c->task].there && bl_plan_saw(p, c, p->task[c->task].data.hash)
+                         ? "  (calibrated on the text that is scored)"
+                         : "");
     }
     bl_plan_head(p, t);
     bl_text_add(t, "\n");

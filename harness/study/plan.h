@@ -109,6 +109,8 @@ bl_plan_todo bl_plan_sum(const bl_plan *p);
 void bl_plan_head(const bl_plan *p, bl_text *out);
 /* BL_E_DISK when what is left needs more of the disk than is free. */
 bl_status bl_plan_room(const bl_plan *p, bl_err *e);
+/* Whether what is scored in a cell, of that hash, was calibrated on, by its methods or by those of a saved model. */
+bool bl_plan_saw(const bl_plan *p, const bl_plan_cell *c, bl_hash text);
 /* plan.json, and the text of the verb. */
 bl_status bl_plan_json(const bl_plan *p, bl_text *out, bl_err *e);
 void bl_plan_text(const bl_plan *p, bl_text *out);

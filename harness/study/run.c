@@ -520,6 +520,21 @@ static void warn_of_no_base(const bl_plan *p)
                n, n == 1 ? " is" : "s are", p->spec->out);
 }
 
+/* Cells whose number is better than that of a text nobody looked at. */
+static void warn_of_seen_text(const bl_plan *p)
+{
+    size_t n = 0, first = 0;
+    for (size_t i = p->n_cells; i-- > 0;) {
+        const bl_plan_task *t = &p->task[p->cell[i].task];
+        if (!t->there || p->cell[i].state == BL_CELL_NA || !bl_plan_saw(p, &p->cell[i], t->data.hash)) continue;
+        first = i;
+        n++;
+    }
+    if (n)
+        bl_log(BL_LOG_WARN, "%zu cell%s calibrated on the text that is scored; the rows say so: %s", n,
+               n == 1 ? " is" : "s are", p->cell[first].key);
+}
+
 bl_status bl_run_log(const char *out, bl_log_level level, bl_err *e)
 {
     char *path = bl_join(out, "log.txt", e);
@@ -576,6 +591,7 @@ bl_status bl_run_study(const bl_spec *s, const bl_run_opts *o, int *exit_code, b
     for (size_t v = 0; v < plan->n_variants; v++) r.settled[v] = plan->variant[v].peak_bytes == 0;
     n_a_cells(&r);
     warn_of_no_base(plan);
+    warn_of_seen_text(plan);
     st = all_variants(&r, e);
     drop_superseded(plan);
     if (st == BL_OK && r.stop.n)

@@ -126,6 +126,61 @@ static void tokens_of_windows_that_overlap_are_counted_once(void **state)
             "--data", (s)->data, "--out", (s)->out, "--calib", "wikitext2:test", "--calib-n", "1", "--calib-seqlen",   \
             "64")
 
+/* Rows of a study whose notes have the phrase and whose calibration is that (NULL: any). */
+static int said(const char *out, const char *phrase, const char *calibration)
+{
+    bl_err e = {0};
+    bl_arena *a;
+    char **name;
+    size_t n;
+    int count = 0;
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_dir_list(out, &name, &n, &e));
+    for (size_t k = 0; k < n; k++) {
+        if (!strstr(name[k], ".h5")) continue;
+        char *path = bl_join(out, name[k], &e);
+        bl_cell c = {0};
+        assert_ok(bl_cell_read(path, false, a, &c, &e));
+        count += strstr(c.notes, phrase) && (!calibration || (c.calibration && !strcmp(c.calibration, calibration)));
+        bl_free(path);
+    }
+    bl_list_free(name, n);
+    bl_arena_free(a);
+    return count;
+}
+
+static void forget_shards(const char *out)
+{
+    bl_err e = {0};
+    char **name;
+    size_t n;
+    assert_ok(bl_dir_list(out, &name, &n, &e));
+    for (size_t k = 0; k < n; k++) {
+        char *path = strstr(name[k], ".h5") ? bl_join(out, name[k], &e) : NULL;
+        if (path) assert_ok(bl_remove_tree(path, &e));
+        bl_free(path);
+    }
+    bl_list_free(name, n);
+}
+
+/* A model that was quantized and kept is the base of a study of its own. */
+static void saved_it_still_knows(const study *s)
+{
+    char model[4300], out[4300];
+    snprintf(model, sizeof model, "%s/saved", s->dir);
+    snprintf(out, sizeof out, "%s/saved-out", s->dir);
+    ran p = PROGRAM(s, "quantize", s->model, "--method", "gptq:w4g36", "--data", s->data, "--calib", "wikitext2:test",
+                    "--calib-n", "1", "--calib-seqlen", "64", "--output", model);
+    expect(&p, 0, NULL);
+    ran_free(&p);
+    p = PROGRAM(s, "run", "--model", model, "--method", "base", "--task", "wikitext2:word,piqa", "--data", s->data,
+                "--out", out);
+    expect(&p, 0, "1 cell is calibrated on the text that is scored");
+    ran_free(&p);
+    assert_int_equal(said(out, "calibrated on the text that is scored", "wikitext2:test 1x64 seed 0"), 1);
+    assert_int_equal(said(out, "", "wikitext2:test 1x64 seed 0"), 2);
+}
+
 static void a_row_says_what_is_odd_about_its_calibration(void **state)
 {
     (void)state;
@@ -156,35 +211,18 @@ static void a_row_says_what_is_odd_about_its_calibration(void **state)
     study_write(s.data, "wiki.test.raw",
                 " = A text = \n a first paragraph of words that are read and then are scored as well \n"
                 " and a second one which is there so that a window of them has words enough \n");
-    ran p = STUDIED(&s);
-    expect(&p, 0, NULL);
-    ran_free(&p);
     for (int i = 0; i < 2; i++) { /* the second time the variant is taken as it is there */
-        char **name;
-        size_t n;
-        int few = 0, same = 0;
-        assert_ok(bl_arena_new(&a, &e));
-        assert_ok(bl_dir_list(s.out, &name, &n, &e));
-        for (size_t k = 0; k < n; k++) {
-            if (!strstr(name[k], ".h5")) continue;
-            char *path = bl_join(s.out, name[k], &e);
-            bl_cell c = {0};
-            assert_ok(bl_cell_read(path, false, a, &c, &e));
-            few += strstr(c.notes, "gptq:w4g36: fewer calibration tokens (64) than inputs of") != NULL;
-            same += strstr(c.notes, "calibrated on the text that is scored") != NULL;
-            assert_ok(bl_remove_tree(path, &e));
-            bl_free(path);
-        }
-        bl_list_free(name, n);
-        bl_arena_free(a);
-        assert_int_equal(few, 2);  /* both tasks of gptq */
-        assert_int_equal(same, 1); /* the text of one of them */
-        if (i == 0) {
-            p = STUDIED(&s);
-            expect(&p, 0, NULL);
-            ran_free(&p);
-        }
+        ran p = STUDIED(&s);
+        expect(&p, 0,
+               "1 cell is calibrated on the text that is scored; the rows say so: noise/gptq:w4g36/wikitext2:word/0");
+        ran_free(&p);
+        assert_int_equal(said(s.out, "gptq:w4g36: fewer calibration tokens (64) than inputs of", NULL),
+                         2); /* both tasks */
+        assert_int_equal(said(s.out, "calibrated on the text that is scored", NULL), 1);
+        assert_int_equal(said(s.out, "", "wikitext2:test 1x64 seed 0"), 2);
+        forget_shards(s.out);
     }
+    saved_it_still_knows(&s);
     study_end(&s);
 }
 

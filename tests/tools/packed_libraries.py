@@ -20,7 +20,8 @@ from safetensors import safe_open
 TEXT = "Once upon a time there was a little girl who liked to play in the garden with her dog."
 CASES = [("gptq", "rtn:w4g32"), ("gptq", "rtn:w2g32"), ("gptq", "rtn:w8pc+symmetric"), ("gptq_v2", "rtn:w4g32+symmetric"),
          ("awq", "rtn:w4g32"), ("compressed-tensors", "rtn:w4g32"), ("compressed-tensors", "rtn:w3g32"),
-         ("compressed-tensors", "rtn:w8pc+symmetric")]
+         ("compressed-tensors", "rtn:w8pc+symmetric"), ("gptq", "gptq:w4g32+act-order"),
+         ("compressed-tensors", "gptq:w4g32+act-order"), ("compressed-tensors", "gptq:w3g32+act-order+symmetric")]
 
 
 def by_gptqmodel(d, ids):
@@ -68,7 +69,8 @@ def main(bitladder, model):
         for layout, method in CASES:
             q, x, dense = (os.path.join(tmp, f"{method}.{k}") for k in ("q", layout, "dense"))
             if method not in done:
-                run("quantize", model, "--method", method, "-o", q, "-q")
+                run("quantize", model, "--method", method, "--calib", "primer", "--calib-n", "4", "--calib-seqlen", "128",
+                    "-o", q, "-q")
                 run("export", q, "--format", "safetensors", "--type", "fp32", "-o", dense, "-q")
                 done[method] = json.loads(run("score", "--model", q, "--prompt", TEXT))
             run("export", q, "--format", layout, "-o", x, "-q")
