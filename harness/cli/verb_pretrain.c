@@ -12,7 +12,7 @@
 typedef struct opts {
     bl_cli_common common;
     const char *shape, *method, *out, *curve, *device;
-    int64_t steps, batch, warmup, seed, save_every;
+    int64_t steps, batch, warmup, seed, save_every, mem_limit;
     double lr, decay, clip;
     int schedule;
     bool resume, eight_bits, keep_activations;
@@ -49,6 +49,8 @@ static const bl_opt rows[] = {
      .doc = "JSON lines of step, loss (nats a token), lr, grad_norm"},
     {"device", BL_OPT_TEXT, .at = offsetof(opts, device), .arg = "NAME",
      .doc = "cpu, cuda, cuda:1; without it BITLADDER_DEVICE, else the best there is"},
+    {"mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(opts, mem_limit), .arg = "MIB", .mib = true,
+     .doc = "most memory on the device, also as 24GiB; moments that it has no room for are in the host's; 0: all"},
     BL_COMMON_ROWS(opts, common),
     {0}};
 
@@ -203,20 +205,37 @@ static bl_status parse(job *k, const bl_program *p, bl_err *e)
     return BL_OK;
 }
 
-/* Weights, gradients and moments at least, which a machine may be known not to hold. */
-static bl_status room(const job *k, bl_err *e)
+/* What takes `needed` bytes is refused where that is more than there is, or may be taken. */
+static bl_status fits(const job *k, uint64_t needed, const char *what, const char *hint, bl_err *e)
 {
-    const bool galore = strcmp(k->method.stage[0].method->name, "full") != 0;
-    const uint64_t weights = bl_checkpoint_bytes(k->s.ckpt), /* f32 */
-        needed = galore ? weights : 2 * weights + (k->o->eight_bits ? weights / 2 : 2 * weights);
+    const uint64_t limit = (uint64_t)k->o->mem_limit << 20;
     bl_device_info info;
-    char text[2][32];
+    char text[3][32];
     k->s.be->ops->device_info(k->s.be, &info);
-    if (!info.memory_bytes || needed <= info.memory_bytes) return BL_OK;
     bl_bytes_text(needed, text[0]);
     bl_bytes_text(info.memory_bytes, text[1]);
-    return bl_fail(e, BL_E_CONFIG, "shape %s: %s %s; %s has %s", k->o->shape,
-                   galore ? "its weights take" : "weights, gradients and moments take", text[0], info.name, text[1]);
+    bl_bytes_text(limit, text[2]);
+    if (info.memory_bytes && needed > info.memory_bytes)
+        return bl_fail(e, BL_E_CONFIG, "%s %s; %s has %s%s", what, text[0], info.name, text[1], hint);
+    if (limit && needed > limit)
+        return bl_fail(e, BL_E_CONFIG, "%s %s; --mem-limit is %s%s", what, text[0], text[2], hint);
+    return BL_OK;
+}
+
+/* Weights and gradients at least, and moments where they are never elsewhere. */
+static bl_status room(const job *k, bl_err *e)
+{
+    const bool galore = strcmp(k->method.stage[0].method->name, "full") != 0,
+               paged = k->s.be->ops->host_new || k->o->mem_limit;
+    const uint64_t weights = bl_checkpoint_bytes(k->s.ckpt); /* f32 */
+    uint64_t needed = galore ? weights : 2 * weights;
+    char what[160];
+    if (!galore && !paged) needed += k->o->eight_bits ? weights / 2 : 2 * weights;
+    snprintf(what, sizeof what, "shape %.80s: %s take", k->o->shape,
+             galore  ? "its weights"
+             : paged ? "weights and gradients"
+                     : "weights, gradients and moments");
+    return fits(k, needed, what, "", e);
 }
 
 static bl_status begin(job *k, bl_err *e)
@@ -236,7 +255,10 @@ static bl_status begin(job *k, bl_err *e)
     }
     BL_TRY(bl_checkpoint_open(source, NULL, &k->s.ckpt, e));
     BL_TRY(check(k, e));
-    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device, .threads = (int)o->common.threads}, &k->s.be, e));
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device,
+                                              .threads = (int)o->common.threads,
+                                              .memory_limit = (uint64_t)o->mem_limit << 20},
+                           &k->s.be, e));
     BL_TRY(room(k, e));
     BL_TRY(bl_model_open(k->s.ckpt, k->s.be, &(bl_model_opts){.as_stored = true}, &k->s.model, e));
     k->r = (bl_trainer){
@@ -258,37 +280,29 @@ static bl_status begin(job *k, bl_err *e)
     BL_TRY(learn(k, e));
     BL_TRY(bl_pretrain_begin(k->r.t, k->texts.seed, e));
     BL_TRY(identity(k, e));
-    if (!bl_exists(k->state)) goto out;
-    if (!o->resume) {
+    if (bl_exists(k->state) && !o->resume)
         st = bl_fail(e, BL_E_CONFIG, "%s is there from an earlier run; --resume goes on with it, or remove it",
                      k->state);
-        goto out;
-    }
-    BL_TRY(bl_trainer_load(&k->r, e));
 out:
     bl_free(source);
     return st;
 }
 
-/* What it will take, by the texts of the first steps; others are about as long. */
+/* What it will take, by the texts of the first steps; others are about as long. It says where moments are. */
 static bl_status plan(job *k, bl_err *e)
 {
     enum { STEPS = 32, TEXTS = 1 << 15 };
     const int64_t batch = k->r.batch, steps = BL_MIN(BL_MIN(STEPS, k->r.steps), BL_MAX(TEXTS / batch, 1));
     bl_pretrain_texts some = {.seed = k->texts.seed, .batch = steps * batch};
     bl_status st = BL_OK;
-    bl_device_info info;
-    char line[320], text[2][32];
+    char line[320], what[64];
     BL_TRY(bl_pretrain_step(&some, 0, &k->r.data, e));
+    BL_TRY(bl_trainer_page(&k->r, e));
     BL_TRY(bl_trainer_memory(&k->r, &k->memory, e));
     bl_train_memory_line(&k->memory, line);
     if (!k->o->common.quiet) fprintf(stderr, "%s\n", line);
-    k->s.be->ops->device_info(k->s.be, &info);
-    if (!info.memory_bytes || bl_train_memory_most(&k->memory) <= info.memory_bytes) goto out;
-    bl_bytes_text(bl_train_memory_most(&k->memory), text[0]);
-    bl_bytes_text(info.memory_bytes, text[1]);
-    st = bl_fail(e, BL_E_CONFIG, "a step of %lld texts takes %s; %s has %s: a smaller --batch takes less",
-                 (long long)batch, text[0], info.name, text[1]);
+    snprintf(what, sizeof what, "a step of %lld texts takes", (long long)batch);
+    BL_TRY(fits(k, bl_train_memory_most(&k->memory), what, ": a smaller --batch takes less", e));
 out:
     k->r.data = NULL;
     bl_pretrain_texts_free(&some);
@@ -336,6 +350,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(parse(&k, p, e));
     BL_TRY(begin(&k, e));
     BL_TRY(plan(&k, e));
+    if (bl_exists(k.state)) BL_TRY(bl_trainer_load(&k.r, e));
     st = bl_trainer_run(&k.r, e);
     k.trained = bl_now();
     if (st != BL_OK) {
@@ -365,9 +380,9 @@ const bl_verb bl_verb_pretrain = {
     .doc =
         "Random weights of a shape, then AdamW steps on the corpus that `corpus` prints: characters as tokens, every "
         "text once. Writes fp32 weights with tokenizer.json as a directory that every verb takes; quantize --method "
-        "bf16 halves it. Its curve is DIR.curve.hdf5, which plot draws. What was interrupted goes on with --resume, "
-        "bit for "
-        "bit on the CPU.",
+        "bf16 halves it. What memory it will take is said before the first step. Its curve is DIR.curve.hdf5, which "
+        "plot draws. What was interrupted goes on with --resume, "
+        "bit for bit on the CPU.",
     .example = "bitladder pretrain --shape lessons-tiny --steps 300 --batch 16 -o lessons",
     .opts = rows,
     .opts_size = sizeof(opts),

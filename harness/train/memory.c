@@ -129,16 +129,24 @@ static void see_text(largest *l, const bl_samples *d, int64_t each)
 static bl_status see_steps(largest *l, const bl_trainer *r, bl_err *e)
 {
     const bl_samples *d = r->data;
-    const int64_t each = r->batch / r->passes, most = BL_MAX(100 * d->n_rows, r->batch);
+    const int64_t each = r->batch / r->passes, most = BL_MAX(100 * d->n_rows / r->batch, 1),
+                  end = BL_MIN(r->steps, r->step + most);
     bl_row_order order = {.n = d->n_rows, .seed = r->seed, .epoch = -1};
+    bl_status st = BL_OK;
     if (d->shuffled && !(order.of = bl_new((size_t)d->n_rows, sizeof *order.of, e))) return BL_E_NOMEM;
-    for (int64_t at = r->step * r->batch, end = BL_MIN(r->steps * r->batch, at + most); at + each <= end;) {
-        int64_t rows = 0, n = 0;
-        for (int64_t i = 0; i < each; i++) add_row(d, bl_row_at(&order, at++), &rows, &n);
-        see(l, rows, n);
+    for (int64_t step = r->step, at = step * r->batch; step < end; step++) {
+        int64_t counted = 0;
+        for (int64_t pass = 0; pass < r->passes; pass++) {
+            int64_t rows = 0, n = 0;
+            for (int64_t i = 0; i < each; i++) add_row(d, bl_row_at(&order, at++), &rows, &n);
+            see(l, rows, n);
+            counted += n;
+        }
+        BL_TRY(bl_trainer_counts(r, step, counted, e)); /* not after a day */
     }
+out:
     bl_free(order.of);
-    return BL_OK;
+    return st;
 }
 
 /* ---- scratch of the backend ---- */

@@ -1,5 +1,6 @@
 /* trainer.c - steps of training, one after another. */
 #include "trainer.h"
+#include "kernels/base/fs.h"
 #include "kernels/base/rng.h"
 #include <math.h>
 #include <string.h>
@@ -97,6 +98,12 @@ out:
     return st;
 }
 
+bl_status bl_trainer_counts(const bl_trainer *r, int64_t step, int64_t n, bl_err *e)
+{
+    if (n) return BL_OK;
+    return bl_fail(e, BL_E_CONFIG, "%s: step %lld: none of its tokens counts", source(r->data), (long long)step + 1);
+}
+
 static bl_status one_step(bl_trainer *r, gathered *g, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -104,9 +111,7 @@ static bl_status one_step(bl_trainer *r, gathered *g, bl_err *e)
     double sum = 0, nll;
     bl_train_point p = {.lr = r->lr * bl_schedule_factor(&r->schedule, r->step + 1), .valid = NAN};
 
-    if (!n)
-        return bl_fail(e, BL_E_CONFIG, "%s: step %lld: none of its tokens counts", source(r->data),
-                       (long long)r->step + 1);
+    BL_TRY(bl_trainer_counts(r, r->step, n, e));
     if (bl_trainable_steps(r->t)) {
         BL_TRY(bl_adamw_moments(&r->optimizer, r->t, e));
         r->t->stepping = &r->optimizer;
@@ -189,6 +194,7 @@ bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
     gathered g = {0};
 
     BL_TRY(check(r, e));
+    if (r->state) bl_clean_beside(r->state, ".tmp."); /* of processes that were killed */
     if (!r->make && r->data->shuffled && !r->order.of) {
         r->order = (bl_row_order){.seed = r->seed, .epoch = -1};
         if (!(r->order.of = bl_new((size_t)r->data->n_rows, sizeof *r->order.of, e))) return BL_E_NOMEM;

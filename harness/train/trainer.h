@@ -79,6 +79,8 @@ bl_status bl_trainer_memory(const bl_trainer *r, bl_train_memory *out, bl_err *e
 /* Pages moments out to the host, as many as it takes for the plan to fit the limit of the backend's memory; before the
  * first step and before a state is loaded. On a device without a limit: its memory. */
 bl_status bl_trainer_page(bl_trainer *r, bl_err *e);
+/* Refuses a step, the first is 0, of no tokens that count: a plan does so for all that it looks at. */
+bl_status bl_trainer_counts(const bl_trainer *r, int64_t step, int64_t n, bl_err *e);
 uint64_t bl_train_memory_sum(const bl_train_memory *m);
 uint64_t bl_train_memory_most(const bl_train_memory *m); /* of the whole run: that, or what there was before */
 /* "memory: weights 88 MB, adapters 4.9 MB, gradients 4.9 MB, optimizer 9.8 MB, activations 41 MB; 149 MB in all" */

@@ -336,6 +336,12 @@ static void examples_of_every_format_train_and_wrong_ones_are_refused_by_line(vo
     ran r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "-o", "@dir/f");
     expect(&r, 2, "train.jsonl: step 1: none of its tokens counts");
     ran_free(&r);
+    study_write(S.dir, "train.jsonl", "{\"ids\": [5, 6]}\n{\"ids\": [5, 6], \"mask\": [0, 0]}\n");
+    r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "-o", "@dir/f",
+            "--curve", "@dir/early.curve");
+    expect(&r, 2, "train.jsonl: step 2: none of its tokens counts");
+    assert_false(bl_exists(filled("@dir/early.curve"))); /* before the first step */
+    ran_free(&r);
     r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "-o", "@dir/f",
             "--curve", "@dir/none/curve");
     expect(&r, 4, "none/curve: cannot create: its directory is not there");
@@ -712,6 +718,9 @@ static void a_run_killed_twenty_times_ends_with_the_weights_of_one_that_was_not(
         bl_free(q);
     }
     assert_true(compared >= 2);
+    bl_list_free(names, n);
+    assert_ok(bl_dir_list(filled("@dir"), &names, &n, &e));
+    for (size_t i = 0; i < n; i++) assert_null(strstr(names[i], "killed.state")); /* nothing is left on the way */
     bl_list_free(names, n);
 }
 

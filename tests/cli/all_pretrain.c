@@ -148,6 +148,43 @@ static void galore_trains_from_nothing_with_less_room(void **state)
     study_end(&s);
 }
 
+/* What a limit has no room for is elsewhere, and the numbers are the same; what cannot be is refused before a step. */
+static void pretraining_stays_within_a_limit(void **state)
+{
+    static const char *const limits[] = {"0", "3"};
+    (void)state;
+    bl_err e = {0};
+    study s = study_begin(1);
+    int64_t moments[2], peak[2];
+    double loss[2];
+    char out[4300];
+    for (int i = 0; i < 2; i++) {
+        bl_json *j = NULL;
+        snprintf(out, sizeof out, "%s/within%d", s.dir, i);
+        ran r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "lessons-tiny", "--steps", "2", "--batch", "1",
+                        "--mem-limit", limits[i], "--json", "-o", out);
+        expect(&r, 0, NULL);
+        assert_non_null(strstr(r.err, "memory: weights "));
+        assert_true((strstr(r.err, "of the optimizer in the host's memory") != NULL) == (i == 1));
+        assert_ok(bl_json_parse(r.out, strlen(r.out), "said", BL_JSON_PLAIN, &j, &e));
+        assert_ok(bl_json_get_int(j, "optimizer_bytes", &moments[i], &e));
+        assert_ok(bl_json_get_int(j, "peak_bytes", &peak[i], &e));
+        assert_ok(bl_json_get_real(j, "loss", &loss[i], &e));
+        bl_json_free(j);
+        ran_free(&r);
+    }
+    assert_true(peak[0] > 3 << 20 && peak[1] <= 3 << 20 && moments[1] < moments[0] / 2);
+    assert_true(loss[0] == loss[1]);
+    snprintf(out, sizeof out, "%s/beyond", s.dir);
+    ran r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "lessons-tiny", "--mem-limit", "2", "-o", out);
+    expect(&r, 2, "--mem-limit is 2.1 MB: a smaller --batch takes less");
+    ran_free(&r);
+    r = PROGRAM(&s, "pretrain", "--device", "cpu", "--mem-limit", "8", "-o", out);
+    expect(&r, 2, "shape lessons-5m: weights and gradients take 38 MB; --mem-limit is 8.4 MB");
+    ran_free(&r);
+    study_end(&s);
+}
+
 static void corpus_prints_a_part_of_one_kind(void **state)
 {
     (void)state;
@@ -178,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_pretrain_writes_is_a_model_for_the_other_verbs),
         cmocka_unit_test(galore_trains_from_nothing_with_less_room),
+        cmocka_unit_test(pretraining_stays_within_a_limit),
         cmocka_unit_test(corpus_prints_a_part_of_one_kind),
     };
     return cmocka_run_group_tests_name("pretraining by the program", tests, NULL, NULL);
