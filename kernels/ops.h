@@ -397,6 +397,7 @@ typedef enum bl_isa {
     BL_ISA_BEST,
     BL_ISA_PLAIN,
     BL_ISA_AVX2,
+    BL_ISA_AVXVNNI, /* AVX2 and its dot products of bytes, of which not every processor with AVX-512 has this form */
     BL_ISA_AVX512,
     BL_ISA_AMX
 } bl_isa; /* each has what those before it have */

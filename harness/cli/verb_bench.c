@@ -14,7 +14,7 @@ typedef struct opts {
     bool alone, stream, deterministic, narrow;
     double min_time;
 } opts;
-static const char *const instructions[] = {"best", "plain", "avx2", "avx512", "amx", NULL}; /* bl_isa */
+static const char *const instructions[] = {"best", "plain", "avx2", "avxvnni", "avx512", "amx", NULL}; /* bl_isa */
 static const bl_opt rows[] = {
     {"shape", BL_OPT_TEXT, .def.s = "synth:smollm2-135m", .at = offsetof(opts, shape), .arg = "MODEL",
      .doc = "kernels: whose layers give the shapes; synth:llama3-8b needs no file; or 28672x4096,4096x14336"},

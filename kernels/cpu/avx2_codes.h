@@ -55,6 +55,9 @@ BL_INLINE void dot32(int bits, __m256i *sum, __m256i w, __m256i x)
 #ifdef __AVX512VNNI__ /* around the intrinsic gcc 12 copies the sums from register to register */
     (void)bits;
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(w), "v"(x));
+#elif defined __AVXVNNI__
+    (void)bits;
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(*sum) : "x"(w), "x"(x));
 #else
     const __m256i one = _mm256_set1_epi16(1);
     if (bits == 8) { /* two products of 255 and 128 do not fit 16 bits */

@@ -1,13 +1,13 @@
 /* avx2_lanes.h - products of few rows of x with weights in the layout of lanes.h: outputs in lanes, 16 of AVX-512 or
  * twice 8 of AVX2, inputs one after another. For avx2_lanes.c and avx512_lanes.c, which differ in the width of a
- * vector.
+ * vector, and avxvnni_lanes.c, whose dot products are one instruction.
  *
  * In floats the 8 chains over k are 8 vectors, and their sum is that of cpu.h lane by lane. In integers a vector has
  * the four codes of a quad of each output.
  */
 #ifndef BL_KERNELS_CPU_AVX2_LANES_H
 #define BL_KERNELS_CPU_AVX2_LANES_H
-#include "avx2_decode.h"
+#include "avx2_codes.h"
 #include "lanes.h"
 
 #ifdef __AVX512F__
@@ -78,16 +78,7 @@ BL_INLINE vf half_f(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128((con
 BL_INLINE vi short_i(const void *p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)); }
 BL_INLINE vi ushort_i(const void *p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)); }
 BL_INLINE vi packed_i(int bits, const uint8_t *p, int half) { return codes8(bits, p, half, true); }
-BL_INLINE void dot(int bits, vi *sum, vi w, vi x)
-{
-    const vi one = _mm256_set1_epi16(1);
-    if (bits == 8) { /* two products of 255 and 128 do not fit 16 bits */
-        const vi top = _mm256_set1_epi8(-128);
-        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_and_si256(w, top), x), one));
-        w = _mm256_andnot_si256(top, w);
-    }
-    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), one));
-}
+BL_INLINE void dot(int bits, vi *sum, vi w, vi x) { dot32(bits, sum, w, x); }
 BL_INLINE void dot_of(int bits, vi *sum, vi w, const int8_t *x)
 {
     int32_t four;
@@ -426,7 +417,7 @@ BITS(1) BITS(2) BITS(3) BITS(4) BITS(5) BITS(6) BITS(7) BITS(8)
             }
 }
 
-static void plan_floats(bl_gemm *g, int64_t rows)
+__attribute__((unused)) static void plan_floats(bl_gemm *g, int64_t rows) /* avxvnni_lanes.c has none */
 {
     g->rows = g->block_rows = rows;
     g->blocks = 1;

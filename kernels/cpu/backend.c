@@ -25,6 +25,18 @@ static bool has_matrices(void)
 }
 #endif
 
+/* The CPU has dot products of bytes of 256 bits that need no AVX-512. */
+static bool has_dot_products(void)
+{
+#if defined(BL_HAVE_X86)
+    enum { AVX_VNNI = 1 << 4 }; /* of leaf 7, 1 */
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX_VNNI);
+#else
+    return false;
+#endif
+}
+
 static bl_isa best_isa(void)
 {
 #if defined(BL_HAVE_X86)
@@ -36,7 +48,7 @@ static bl_isa best_isa(void)
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
         !__builtin_cpu_supports("avx512vnni"))
-        return BL_ISA_AVX2;
+        return has_dot_products() ? BL_ISA_AVXVNNI : BL_ISA_AVX2;
     return has_matrices() ? BL_ISA_AMX : BL_ISA_AVX512;
 #else
     return BL_ISA_PLAIN;
@@ -67,6 +79,7 @@ static bl_status cpu_open(bl_backend *be, bl_err *e)
     c->threads = be->opts.threads ? be->opts.threads : omp_get_num_procs();
     c->isa = be->opts.reference ? BL_ISA_PLAIN : best_isa();
     if (be->opts.isa != BL_ISA_BEST) c->isa = BL_MIN(c->isa, be->opts.isa);
+    c->vnni = c->isa >= BL_ISA_AVXVNNI && has_dot_products();
     be->ops = &bl_ops_ref;
 #if defined(BL_HAVE_X86)
     if (c->isa >= BL_ISA_AVX2) be->ops = &bl_ops_cpu;
@@ -99,7 +112,8 @@ void bl_cpu_device_info(const bl_backend *be, bl_device_info *out)
     snprintf(out->simd, sizeof out->simd, "%s",
              c->isa == BL_ISA_AMX      ? "avx2+fma+f16c+avx512+vnni+amx"
              : c->isa == BL_ISA_AVX512 ? "avx2+fma+f16c+avx512+vnni"
-             : c->isa == BL_ISA_AVX2   ? "avx2+fma+f16c"
+             : c->vnni                 ? "avx2+fma+f16c+vnni"
+             : c->isa >= BL_ISA_AVX2   ? "avx2+fma+f16c"
                                        : "plain");
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     if (pages > 0 && size > 0) out->memory_bytes = (uint64_t)pages * (uint64_t)size;

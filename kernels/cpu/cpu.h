@@ -21,7 +21,9 @@ enum { BL_CPU_PICKED = 64 };
 
 typedef struct bl_cpu {
     int threads, nodes; /* nodes: memories that processors have a way of their own to; 1 or 2, more count as 2 */
+    int refused;        /* 0, or why weights could not be moved to the memory of who reads them (errno) */
     bl_isa isa;         /* what is used */
+    bool vnni;          /* dot products of bytes of AVX2's width, where isa allows them */
     uint64_t now, peak; /* bytes of buffers */
     void *stage;        /* BL_CPU_STAGE: transformed, quantized or padded rows of x */
     bl_team *team;      /* of as many threads: those of products and attention, the other ops are OpenMP's */

@@ -5,6 +5,8 @@
 #if defined(__linux__)
 #include <sys/syscall.h>
 #endif
+#include <errno.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 void bl_lanes_as(const bl_format **f, bl_shape *g)
@@ -148,6 +150,7 @@ typedef struct turning {
     int part;
     int64_t tasks, bytes; /* of a row */
     uint8_t *space;       /* two bands of each lane */
+    _Atomic int refused;  /* 0, or why a piece did not come near */
 } turning;
 
 static void turn_band(const turning *t, uint8_t *to, uint8_t *from)
@@ -161,16 +164,17 @@ static void turn_band(const turning *t, uint8_t *to, uint8_t *from)
     else turn_numbers((int64_t)bl_dtype_bytes(t->w->part[t->part].dtype), groups, from, to);
 }
 
-/* What has been turned comes to the memory of the processors that did it, where there are several. */
-static void come_near(const bl_cpu *c, const uint8_t *p, int64_t n)
+/* What a lane will read comes to the memory of its processors, where there are several. */
+static void come_near(turning *t, const uint8_t *p, int64_t n)
 {
 #if defined(__linux__) && defined(SYS_mbind)
     enum { LOCAL = 4, MOVE = 2 }; /* MPOL_LOCAL, MPOL_MF_MOVE */
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)p + page - 1) / page * page,
                     to = ((uintptr_t)p + (uintptr_t)n) / page * page;
-    if (c->nodes > 1 && from < to) (void)syscall(SYS_mbind, from, to - from, LOCAL, NULL, 0, MOVE);
+    if (t->c->nodes > 1 && from < to && syscall(SYS_mbind, from, to - from, LOCAL, NULL, 0, MOVE) != 0)
+        atomic_store(&t->refused, errno);
 #else
-    (void)c;
+    (void)t;
     (void)p;
     (void)n;
 #endif
@@ -178,29 +182,45 @@ static void come_near(const bl_cpu *c, const uint8_t *p, int64_t n)
 
 static void turn_task(void *ctx, int64_t i, int lane)
 {
-    const turning *t = ctx;
+    turning *t = ctx;
     const int64_t bands = t->g.out / BL_BAND, first = bands * i / t->tasks, after = bands * (i + 1) / t->tasks,
                   step = BL_BAND * t->bytes;
     uint8_t *all = bl_cpu_at(&t->w->part[t->part]);
     for (int64_t band = first; band < after; band++) turn_band(t, all + band * step, t->space + lane * 2 * step);
-    come_near(t->c, all + first * step, (after - first) * step);
+    come_near(t, all + first * step, (after - first) * step);
+}
+
+/* Of a part that stays as it is. */
+static void near_task(void *ctx, int64_t i, int lane)
+{
+    turning *t = ctx;
+    const bl_tensor *part = &t->w->part[t->part];
+    const int64_t rows = part->dim[0], first = rows * i / t->tasks, after = rows * (i + 1) / t->tasks;
+    (void)lane;
+    come_near(t, (const uint8_t *)bl_cpu_at(part) + first * t->bytes, (after - first) * t->bytes);
 }
 
 bl_status bl_cpu_prepare(bl_backend *be, bl_weight *w, bl_err *e)
 {
-    const bl_cpu *c = be->own;
+    bl_cpu *c = be->own;
     turning t = {.c = c, .w = w, .f = w->format, .g = w->shape};
     const int threads = bl_cpu_threads(be, (double)t.g.out * (double)t.g.in);
-    if (c->isa < BL_ISA_AVX2 || w->layout || !bl_lanes_fit(w->format, &w->shape)) return BL_OK;
+    if (c->isa < BL_ISA_AVX2 || w->layout) return BL_OK;
+    const bool turned = bl_lanes_fit(w->format, &w->shape);
     bl_lanes_as(&t.f, &t.g);
     t.tasks = threads;
-    for (; t.part < w->n_parts; t.part++) {
+    for (; t.part < w->n_parts && (turned || c->nodes > 1); t.part++) {
+        if (!turned && w->part[t.part].ndim != 2) continue;
         t.bytes = row_bytes(&w->part[t.part]);
-        if (!(t.space = bl_new((size_t)(c->threads * 2 * BL_BAND * t.bytes), 1, e))) return BL_E_NOMEM;
-        bl_team_run(c->team, threads, turn_task, &t, t.tasks);
+        if (turned && !(t.space = bl_new((size_t)(c->threads * 2 * BL_BAND * t.bytes), 1, e))) return BL_E_NOMEM;
+        bl_team_run(c->team, threads, turned ? turn_task : near_task, &t, t.tasks);
         bl_free(t.space);
     }
-    w->layout = BL_LAYOUT_LANES;
+    if (turned) w->layout = BL_LAYOUT_LANES;
+    if (t.refused && !c->refused)
+        bl_log(BL_LOG_INFO, "weights stay in the memory where they were read, as the system refuses to move them: %s",
+               strerror(t.refused));
+    c->refused = c->refused ? c->refused : t.refused;
     return BL_OK;
 }
 
