@@ -1,13 +1,16 @@
 """How decoding, prompts and single products gain from more threads of one CPU.
 
     python cpu_scaling.py BITLADDER [--model LIST] [--threads 1,2,4,8,16] [--rounds 3] [--methods LIST]
-                          [--shapes LIST] [--kernels LIST] [--rows 1,128] [--out FILE.md]
+                          [--shapes LIST] [--kernels LIST] [--rows 1,128] [--crowd 8:2] [--out FILE.md]
 
 Runs `bitladder bench` once for each number of threads and prints, for everything that is timed, the rate and its
 efficiency: rate / (threads x rate of one thread). Whole programs: greedy text and a prompt of 512 tokens of each
 method. Products: the kernels named (none: --kernels ''), from memory (nothing of them in a cache). A model may be
 synth:..., which needs no file. The rate at which all threads together read memory is beside them, and for products of
 one row their share of it, as they end where it does. What is in FILE from its first "## " on stays.
+
+Last comes what happens where there are more threads than processors: --crowd 8:2 is decoding by 8 threads that may use
+two processors, beside as many threads as processors, and two such programs at once on them (none: --crowd '').
 """
 import argparse
 import datetime
@@ -20,11 +23,20 @@ import tempfile
 import record
 
 
+def started(command, processors=None):
+    limit = (lambda: os.sched_setaffinity(0, processors)) if processors else None
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limit)
+
+
+def ended(p):
+    out, error = p.communicate()
+    if p.returncode:
+        sys.exit("%s\nended with %d: %s" % (" ".join(p.args), p.returncode, error[-2000:]))
+    return out
+
+
 def run(command):
-    r = subprocess.run(command, capture_output=True, text=True)
-    if r.returncode:
-        sys.exit("%s\nended with %d: %s" % (" ".join(command), r.returncode, r.stderr[-2000:]))
-    return r.stdout
+    return ended(started(command))
 
 
 def variants(o, models, threads, folder):
@@ -63,6 +75,31 @@ def products(o, threads):
     return out
 
 
+def crowded(o, given, rounds=2):
+    """Tokens a second of decoding: as many threads as processors, more of them, two programs at once; in turn."""
+    threads, n = (int(x) for x in o.crowd.split(":"))
+    processors = sorted(os.sched_getaffinity(0))[:n]
+    if len(processors) < n:
+        sys.exit("--crowd %s: this process may use %d processors" % (o.crowd, len(processors)))
+    found = {}
+    for _ in range(rounds):
+        for name, each, programs_at_once in (("alone", n, 1), ("crowd", threads, 1), ("two", n, 2)):
+            at_once = [started([o.bitladder, "bench", "decode", "--alone", "--model", given[0], "--method", given[1],
+                                "--repetitions", str(2 * o.rounds), "--threads", str(each), "--json", "--quiet"],
+                               processors) for _ in range(programs_at_once)]
+            rows = [json.loads(ended(p))[0] for p in at_once]
+            rate = sum(r["tokens"] / r["seconds"] for r in rows)  # the median: who comes last has the processors alone
+            found[name] = max(found.get(name, 0), rate)
+    return threads, n, found
+
+
+def crowd_text(threads, n, found):
+    alone = found["alone"]
+    return ("Decoding on %d processors: %d threads %.1f tokens/s, %d threads %.1f (%.0f%%), two programs of %d threads"
+            " at once %.1f together (%.0f%%)." % (n, n, alone, threads, found["crowd"], 100 * found["crowd"] / alone, n,
+                                                  found["two"], 100 * found["two"] / alone))
+
+
 def told(part):
     return "%.0f%%" % (100 * part) if part else "-"  # none where caches hold more than there is memory for
 
@@ -91,11 +128,12 @@ def main():
     a.add_argument("--shapes", default="4096x14336")
     a.add_argument("--kernels", default="lanes_w4a8_*,lanes_int4_*,gemm_w4a8_*,gemm_fp32_*,gemm_int4_*")
     a.add_argument("--rows", default="1,128")
+    a.add_argument("--crowd", default="8:2", help="threads:processors")
     a.add_argument("--out")
     o = a.parse_args()
     counts = [int(n) for n in o.threads.split(",") if int(n) <= os.cpu_count()]
     models = o.model.split(",")
-    whole, single = {m: {} for m in models}, {}
+    whole, single, crowd = {m: {} for m in models}, {}, []
     with tempfile.TemporaryDirectory() as folder:
         made = variants(o, models, counts[-1], folder)
         for n in counts:
@@ -103,6 +141,10 @@ def main():
             for m in models:
                 whole[m][n] = programs(o, made, m, n)
             print(n, "threads:", {m: whole[m][n] for m in models}, single[n], file=sys.stderr)
+        if o.crowd:
+            method = o.methods.split(",")[-1]
+            crowd = [""] if o.kernels else []
+            crowd += ["%s, %s. %s" % (models[0], method, crowd_text(*crowded(o, made[models[0], method])))]
     cpu = record.cpuinfo("model name")
     text = "\n".join(
         ["# Threads of a CPU", "",
@@ -111,7 +153,7 @@ def main():
          "The fastest of %d rounds. Efficiency is the rate over threads times the rate of one." % o.rounds, ""] +
         sum((["Whole programs, %s:" % m, ""] + table(o, counts, whole[m], False) + [""] for m in models), []) +
         (["Products from memory; memory: share of the measured bandwidth at the most threads:", ""] +
-         table(o, counts, single, True) if o.kernels else [])) + "\n"
+         table(o, counts, single, True) if o.kernels else []) + crowd) + "\n"
     if o.out:
         record.write(o.out, text)
     print(text, end="")
