@@ -25,7 +25,7 @@
 typedef struct opts {
     int64_t wbits, passes;
     int rounding;
-    bool incoherent, rescale;
+    bool incoherent, rescale, outputs;
     double damp, rho;
 } opts;
 
@@ -42,6 +42,8 @@ static const bl_opt rows[] = {
     {"incoherent", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, incoherent),
      .doc = "turn inputs and outputs by random orthogonal matrices"},
     {"rescale", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, rescale), .doc = "scale inputs by s before that"},
+    {"outputs", BL_OPT_BOOL, .at = offsetof(opts, outputs),
+     .doc = "scale outputs too, each row to the same norm, after a stage that left rows of different sizes"},
     {"damp", BL_OPT_REAL, .min = 0, .max = 1, .def.r = 0.02, .at = offsetof(opts, damp), .arg = "D",
      .doc = "added to the diagonal of H, relative to its mean; tenfold where that is not enough"},
     {"rho", BL_OPT_REAL, .min = 0.5, .max = 10, .def.r = 2.4, .at = offsetof(opts, rho), .arg = "R",
@@ -83,7 +85,7 @@ typedef struct work {
     const opts *o;
     bl_linear *lin;
     int64_t out, in;
-    float *s;                     /* [in] */
+    float *s, *t;                 /* [in], [out] */
     float *u, *v;                 /* signs [out], [in] */
     bl_tensor w, h;               /* turned: f32 [out, in], f64 [in, in] */
     bl_tensor before;             /* as it came */
@@ -122,6 +124,32 @@ out:
     return st;
 }
 
+/* t_i = 1 / |row i of W diag(s)|, relative to their root mean square; not below 1e-4 of it. */
+static bl_status even_rows(work *k, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_method_run *r = k->r;
+    double all = 0;
+    float *w = bl_new((size_t)(k->out * k->in), sizeof *w, e);
+    if (!w) return BL_E_NOMEM;
+    BL_TRY(r->ops->download(r->be, &k->w, w, e));
+    for (int64_t i = 0; i < k->out; i++) {
+        double sum = 0;
+        for (int64_t j = 0; j < k->in; j++) {
+            double v = (double)w[i * k->in + j] * k->s[j];
+            sum += v * v;
+        }
+        k->t[i] = (float)sqrt(sum);
+        all += sum;
+    }
+    double mean = sqrt(all / (double)k->out);
+    for (int64_t i = 0; i < k->out && mean > 0; i++) k->t[i] = (float)(mean / fmax(k->t[i], 1e-4 * mean));
+    for (int64_t i = 0; i < k->out && !(mean > 0); i++) k->t[i] = 1;
+out:
+    bl_free(w);
+    return st;
+}
+
 static bl_tensor turned_over(bl_tensor t) /* rows are columns */
 {
     int64_t n = t.dim[0], s = t.stride[0];
@@ -132,18 +160,19 @@ static bl_tensor turned_over(bl_tensor t) /* rows are columns */
     return t;
 }
 
-/* w and h times s; then, incoherent, w = U w Vt and h = V h Vt. */
+/* w times t and s, h by s; then, incoherent, w = U w Vt and h = V h Vt. */
 static bl_status turn(work *k, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_method_run *r = k->r;
-    bl_tensor s = {0}, back = {0}, u = {0}, v = {0}, t = {0};
+    bl_tensor s = {0}, back = {0}, rows = {0}, u = {0}, v = {0}, t = {0};
     float *inverse = bl_new((size_t)k->in, sizeof *inverse, e);
     if (!inverse) return BL_E_NOMEM;
     for (int64_t j = 0; j < k->in; j++) inverse[j] = 1 / k->s[j];
     BL_TRY(bl_list_new(r, k->s, k->in, &s, e));
     BL_TRY(bl_list_new(r, inverse, k->in, &back, e));
-    BL_TRY(r->ops->scale(r->be, &(bl_scale_args){.x = k->w, .y = k->w, .cols = s}, e));
+    if (k->o->outputs) BL_TRY(bl_list_new(r, k->t, k->out, &rows, e));
+    BL_TRY(r->ops->scale(r->be, &(bl_scale_args){.x = k->w, .y = k->w, .rows = rows, .cols = s}, e));
     BL_TRY(r->ops->scale(r->be, &(bl_scale_args){.x = k->h, .y = k->h, .rows = back, .cols = back}, e));
     if (!k->o->incoherent) goto out;
     BL_TRY(bl_list_new(r, k->u, k->out, &u, e));
@@ -160,6 +189,7 @@ out:
     bl_free(inverse);
     bl_matrix_free(r, &s);
     bl_matrix_free(r, &back);
+    bl_matrix_free(r, &rows);
     bl_matrix_free(r, &u);
     bl_matrix_free(r, &v);
     bl_matrix_free(r, &t);
@@ -207,7 +237,7 @@ static bl_status store(work *k, bl_tensor scale, bl_tensor zero, bl_layer_stat *
     if (k->online_u.buf) {
         bl_transform turn = {.kind = BL_T_HADAMARD, .in = k->out, .out = k->out},
                      t = {.kind = BL_T_SCALE, .in = k->out, .out = k->out, .data = k->online_u};
-        BL_TRY(bl_linear_add_after(k->lin, &turn, e));
+        if (k->o->incoherent) BL_TRY(bl_linear_add_after(k->lin, &turn, e));
         BL_TRY(bl_linear_add_after(k->lin, &t, e));
         k->online_u = (bl_tensor){0};
     }
@@ -223,12 +253,14 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     work k = {.r = r, .o = o, .lin = lin, .out = lin->out, .in = bl_linear_width(lin)};
     bl_mark mark = bl_arena_mark(r->scratch);
     bl_tensor *all[] = {&k.w, &k.h, &k.before, &k.online_v, &k.online_u}, h, scale = {0}, zero = {0};
-    float *online;
+    float *online, *back;
 
     if (!(k.s = bl_alloc(r->scratch, (size_t)k.in, sizeof *k.s, e)) ||
         !(k.v = bl_alloc(r->scratch, (size_t)k.in, sizeof *k.v, e)) ||
         !(k.u = bl_alloc(r->scratch, (size_t)k.out, sizeof *k.u, e)) ||
-        !(online = bl_alloc(r->scratch, (size_t)k.in, sizeof *online, e))) {
+        !(k.t = bl_alloc(r->scratch, (size_t)k.out, sizeof *k.t, e)) ||
+        !(online = bl_alloc(r->scratch, (size_t)k.in, sizeof *online, e)) ||
+        !(back = bl_alloc(r->scratch, (size_t)k.out, sizeof *back, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -238,12 +270,14 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     BL_TRY(bl_linear_dense(r->be, lin, &k.w, e));
     for (int64_t j = 0; j < k.in; j++) k.s[j] = 1;
     if (o->rescale) BL_TRY(rescale(&k, e));
+    if (o->outputs) BL_TRY(even_rows(&k, e));
     signs(r->seed, "quip v", lin->name, k.v, k.in);
     signs(r->seed, "quip u", lin->name, k.u, k.out);
     BL_TRY(turn(&k, e));
     for (int64_t j = 0; j < k.in; j++) online[j] = (o->incoherent ? k.v[j] : 1) / k.s[j];
     if (o->incoherent || o->rescale) BL_TRY(bl_list_new(r, online, k.in, &k.online_v, e));
-    if (o->incoherent) BL_TRY(bl_list_new(r, k.u, k.out, &k.online_u, e));
+    for (int64_t i = 0; i < k.out; i++) back[i] = (o->incoherent ? k.u[i] : 1) / (o->outputs ? k.t[i] : 1);
+    if (o->incoherent || o->outputs) BL_TRY(bl_list_new(r, back, k.out, &k.online_u, e));
 
     BL_TRY(bl_matrix_new(r, BL_F32, k.out, k.in, &k.before, e));
     BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = k.w, .y = k.before}, e));
@@ -277,8 +311,8 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     if (lin->block < 0) return false;
     target(o, lin, format, shape);
     return (!(o->incoherent || o->rescale) || bl_linear_add_transform(lin, &v, NULL) == BL_OK) &&
-           (!o->incoherent ||
-            (bl_linear_add_after(lin, &turn, NULL) == BL_OK && bl_linear_add_after(lin, &u, NULL) == BL_OK));
+           (!o->incoherent || bl_linear_add_after(lin, &turn, NULL) == BL_OK) &&
+           (!(o->incoherent || o->outputs) || bl_linear_add_after(lin, &u, NULL) == BL_OK);
 }
 
 static double flops(const bl_method_run *r, const bl_linear *lin)
@@ -295,9 +329,9 @@ static const size_t ops[] = {BL_OP(permute),    BL_OP(diagonal), BL_OP(quad_form
 static bl_status model(const bl_method_run *r, bl_err *e)
 {
     bl_status st = BL_OK;
-    if (!((const opts *)r->opts)->incoherent) return BL_OK;
-    BL_TRY(bl_check_op(r->be, r->ops->hadamard, "hadamard", e));
-    BL_TRY(bl_check_op(r->be, r->ops->linear_turns, "transforms of outputs", e));
+    const opts *o = r->opts;
+    if (o->incoherent) BL_TRY(bl_check_op(r->be, r->ops->hadamard, "hadamard", e));
+    if (o->incoherent || o->outputs) BL_TRY(bl_check_op(r->be, r->ops->linear_turns, "transforms of outputs", e));
 out:
     return st;
 }
