@@ -53,6 +53,7 @@ struct bl_decoder {
     int64_t rows;
     bl_kv *kv;
     int64_t kv_rows;
+    int32_t kv_slots;
     bl_buffer *buf; /* hidden act [n, dim], logits f32 [n, vocab], nll f64 [n], u f64 [n], picked i32 [n] */
     bl_tensor hidden, logits, nll, u, picked;
     double *host_nll, *host_u;
@@ -221,6 +222,7 @@ static void free_room(bl_decoder *d)
     bl_kv_free(d->kv);
     d->kv = NULL;
     d->kv_rows = 0;
+    d->kv_slots = 0;
     d->m->be->ops->buffer_free(d->buf);
     d->buf = NULL;
 }
@@ -263,19 +265,33 @@ static int64_t rows_wanted(const bl_decoder *d)
     return BL_MAX(BL_MIN(rows, d->most_rows), pages(d, reach(first)) * page_len(d));
 }
 
+/* Slots for those. In codes a slot costs the keys of a group as activations: as many as 32 positions of them. */
+static int32_t slots_wanted(const bl_decoder *d)
+{
+    int32_t n = 0;
+    for (const seq *s = d->waiting.first; s && n < d->most; s = s->next) n++;
+    return bl_kv_granule(d->m->kv) > 1 ? n : d->most;
+}
+
 /* A cache and buffers for what waits; an existing cache only goes when it is too small and nobody is in it. */
 static bl_status fit(bl_decoder *d, bl_err *e)
 {
     bl_status st = BL_OK;
-    int64_t rows = !d->n_active && d->waiting.first ? rows_wanted(d) : 0;
+    bool empty = !d->n_active && d->waiting.first;
+    int64_t rows = empty ? rows_wanted(d) : 0;
+    int32_t slots = empty ? slots_wanted(d) : 0;
 
-    if (!d->kv || rows > d->kv_rows) {
-        rows = BL_MAX(rows, BL_MIN(2 * d->kv_rows, d->most_rows));
+    if (!d->kv || rows > d->kv_rows || slots > d->kv_slots) {
+        if (rows > d->kv_rows) rows = BL_MAX(rows, BL_MIN(2 * d->kv_rows, d->most_rows));
+        rows = BL_MAX(rows, d->kv_rows);
+        slots = BL_MAX(slots, BL_MAX(d->kv_slots, 1));
         bl_kv_free(d->kv);
         d->kv = NULL;
         d->kv_rows = 0;
-        BL_TRY(bl_kv_new_paged(d->m, rows, d->most, d->m->kv, &d->kv, e));
+        d->kv_slots = 0;
+        BL_TRY(bl_kv_new_paged(d->m, rows, slots, d->m->kv, &d->kv, e));
         d->kv_rows = rows;
+        d->kv_slots = slots;
     }
     if (!d->buf) BL_TRY(make_buffers(d, e));
 out:
@@ -366,7 +382,7 @@ static bl_status gather(bl_decoder *d, bl_err *e)
         if (!s->whole && !make_room(d, i, BL_MIN(s->n, bl_kv_len(d->kv, s->slot) + room))) break;
         BL_TRY(feed(d, s, room, e));
     }
-    while (d->waiting.first && d->n_active < d->most && d->start[d->n_seq] < d->pass_rows) {
+    while (d->waiting.first && d->n_active < d->kv_slots && d->start[d->n_seq] < d->pass_rows) {
         BL_TRY(join(d, &joined, e));
         if (!joined) break;
         BL_TRY(feed(d, d->active[d->n_active - 1], d->pass_rows - d->start[d->n_seq], e));

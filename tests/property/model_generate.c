@@ -361,6 +361,44 @@ static void a_cache_that_is_too_small_for_two_is_used_in_turn(void **state)
     fixture_close(&f);
 }
 
+/* A slot of a cache of codes has keys of 32 positions beside them: of as many slots as there are replies. */
+static void a_cache_of_codes_for_one_reply_is_the_smaller_one(void **state)
+{
+    static const bl_kv_format formats[] = {BL_KV_ACT, BL_KV_INT8, BL_KV_INT4, BL_KV_INT2};
+    static crowd c;
+    uint64_t bytes[BL_COUNT(formats)];
+    bl_err e = {0};
+    (void)state;
+    crowd_make(&c, 0);
+    for (size_t k = 0; k < BL_COUNT(formats); k++) {
+        bl_gen_reply got[2];
+        bl_arena *a;
+        bl_decoder *d;
+        int64_t tag;
+        fixture f = fixture_open(noise, "", 1, false);
+        f.m->kv = formats[k];
+        assert_ok(bl_arena_new(&a, &e));
+        assert_ok(bl_decoder_new(f.m, NULL, &(bl_decoder_opts){.rows = 2000}, &d, &e));
+        for (int n = 1; n <= 2; n++) { /* one, then two at once */
+            f.m->kv_peak = 0;
+            for (int i = 0; i < n; i++) {
+                c.req[i] = (bl_gen_request){.ids = c.ids[i], .n = 8, .max_new = 64, .ignore_end = true};
+                assert_ok(bl_decoder_put(d, &c.req[i], i, a, &got[i], &e));
+            }
+            while (bl_decoder_open(d)) assert_ok(bl_decoder_step(d, &e));
+            while (bl_decoder_take(d, &tag)) assert_int_equal(got[tag].n, 64);
+            const bl_kv_shape shape = {formats[k], n * (formats[k] == BL_KV_ACT ? 80 : 96),
+                                       formats[k] == BL_KV_ACT ? 0 : n, f.m->config.n_kv_heads, f.m->config.head_dim};
+            assert_int_equal(f.m->kv_peak, bl_kv_view_bytes(f.be, &shape) * (uint64_t)f.m->config.n_layers);
+            if (n == 1) bytes[k] = f.m->kv_peak;
+        }
+        bl_decoder_free(d);
+        bl_arena_free(a);
+        fixture_close(&f);
+        assert_true(!k || bytes[k] < bytes[k - 1]);
+    }
+}
+
 static void draws_follow_the_seed(void **state)
 {
     static int32_t cold[MANY][64], warm[MANY][64];
@@ -385,6 +423,7 @@ int main(void)
         cmocka_unit_test(sequences_that_come_and_go_say_what_each_says_alone),
         cmocka_unit_test(what_prompts_have_in_common_is_computed_once),
         cmocka_unit_test(a_cache_that_is_too_small_for_two_is_used_in_turn),
+        cmocka_unit_test(a_cache_of_codes_for_one_reply_is_the_smaller_one),
         cmocka_unit_test(draws_follow_the_seed),
     };
     return cmocka_run_group_tests(tests, write_models, remove_models);
