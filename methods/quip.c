@@ -100,39 +100,25 @@ static void signs(uint64_t seed, const char *stream, const char *name, float *v,
     for (int64_t i = 0; i < n; i++) v[i] = bl_rng_u32(&random) & 1 ? 1.0f : -1.0f;
 }
 
-/* s_j = (H_jj / |W_j|^2)^(1/4), H over its largest entry, neither below 1e-8. */
-static bl_status rescale(work *k, bl_err *e)
+/* s_j = (H_jj / |W_j|^2)^(1/4), H over its largest entry, neither below 1e-8; W_j column j, its rows times t. */
+static void rescale(work *k, const float *w, const double *diag, double *norm)
 {
-    bl_status st = BL_OK;
-    const bl_method_run *r = k->r;
-    double *diag = bl_new(2 * (size_t)k->in, sizeof *diag, e), most = 0;
-    float *w = bl_new((size_t)(k->out * k->in), sizeof *w, e);
-    if (!diag || !w) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    double *norm = diag + k->in;
-    BL_TRY(bl_moments_diagonal(r, k->h, diag, NULL, e)); /* the largest entry of H is on its diagonal */
-    BL_TRY(r->ops->download(r->be, &k->w, w, e));
-    for (int64_t i = 0; i < k->out * k->in; i++) norm[i % k->in] += (double)w[i] * w[i];
+    double most = 0;
+    for (int64_t j = 0; j < k->in; j++) norm[j] = 0;
+    for (int64_t i = 0; i < k->out; i++)
+        for (int64_t j = 0; j < k->in; j++) {
+            double v = (double)w[i * k->in + j] * k->t[i];
+            norm[j] += v * v;
+        }
     for (int64_t j = 0; j < k->in; j++) most = fmax(most, diag[j]);
-    if (!(most > 0)) goto out; /* nothing ever came */
+    if (!(most > 0)) return; /* nothing ever came */
     for (int64_t j = 0; j < k->in; j++) k->s[j] = (float)sqrt(sqrt(fmax(diag[j] / most, 1e-8) / fmax(norm[j], 1e-8)));
-out:
-    bl_free(diag);
-    bl_free(w);
-    return st;
 }
 
-/* t_i = 1 / |row i of W diag(s)|, relative to their root mean square; not below 1e-4 of it. */
-static bl_status even_rows(work *k, bl_err *e)
+/* t_i = 1 / |row i of W diag(s)|, relative to their root mean square, of which no row is taken for less than 1e-4. */
+static void even_rows(work *k, const float *w)
 {
-    bl_status st = BL_OK;
-    const bl_method_run *r = k->r;
     double all = 0;
-    float *w = bl_new((size_t)(k->out * k->in), sizeof *w, e);
-    if (!w) return BL_E_NOMEM;
-    BL_TRY(r->ops->download(r->be, &k->w, w, e));
     for (int64_t i = 0; i < k->out; i++) {
         double sum = 0;
         for (int64_t j = 0; j < k->in; j++) {
@@ -143,9 +129,31 @@ static bl_status even_rows(work *k, bl_err *e)
         all += sum;
     }
     double mean = sqrt(all / (double)k->out);
-    for (int64_t i = 0; i < k->out && mean > 0; i++) k->t[i] = (float)(mean / fmax(k->t[i], 1e-4 * mean));
-    for (int64_t i = 0; i < k->out && !(mean > 0); i++) k->t[i] = 1;
+    for (int64_t i = 0; i < k->out; i++) k->t[i] = mean > 0 ? (float)(mean / fmax(k->t[i], 1e-4 * mean)) : 1;
+}
+
+/* Scales of inputs and of outputs; both together by turns, until what a stage before scaled makes no difference. */
+static bl_status balance(work *k, bl_err *e)
+{
+    enum { TURNS = 12 };
+    bl_status st = BL_OK;
+    const bl_method_run *r = k->r;
+    double *diag = bl_new(2 * (size_t)k->in, sizeof *diag, e);
+    float *w = bl_new((size_t)(k->out * k->in), sizeof *w, e);
+    for (int64_t j = 0; j < k->in; j++) k->s[j] = 1;
+    for (int64_t i = 0; i < k->out; i++) k->t[i] = 1;
+    if (!diag || !w) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(bl_moments_diagonal(r, k->h, diag, NULL, e)); /* the largest entry of H is on its diagonal */
+    BL_TRY(r->ops->download(r->be, &k->w, w, e));
+    for (int i = 0; i < (k->o->outputs && k->o->rescale ? TURNS : 1); i++) {
+        if (k->o->rescale) rescale(k, w, diag, diag + k->in);
+        if (k->o->outputs) even_rows(k, w);
+    }
 out:
+    bl_free(diag);
     bl_free(w);
     return st;
 }
@@ -268,9 +276,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     BL_TRY(bl_matrix_new(r, BL_F64, k.in, k.in, &k.h, e));
     BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = h, .y = k.h}, e)); /* others read the one that is lent */
     BL_TRY(bl_linear_dense(r->be, lin, &k.w, e));
-    for (int64_t j = 0; j < k.in; j++) k.s[j] = 1;
-    if (o->rescale) BL_TRY(rescale(&k, e));
-    if (o->outputs) BL_TRY(even_rows(&k, e));
+    BL_TRY(balance(&k, e));
     signs(r->seed, "quip v", lin->name, k.v, k.in);
     signs(r->seed, "quip u", lin->name, k.u, k.out);
     BL_TRY(turn(&k, e));

@@ -167,6 +167,8 @@ static void a_turned_model_runs_as_it_should(void **state)
         {"quip:w2+rounding=greedy", "quip:w2+rounding=near"},
         {"quip:w3+incoherent=false", "quip:w3+incoherent=false+rounding=near"},
         {"quarot+quip:w3", "quarot+rtn:w3pc"},
+        {"quip:w3+outputs", "rtn:w3pc"},
+        {"quip:w3+incoherent=false+outputs", "quip:w3+incoherent=false+outputs+rounding=near"},
     };
     (void)state;
     for (size_t i = 0; i < BL_COUNT(texts); i++) {
@@ -186,6 +188,16 @@ static void a_turned_model_runs_as_it_should(void **state)
     bl_text_free(&notes);
     fixture_close(&f);
     assert_ok(bl_remove_tree(out, &e));
+}
+
+/* AWQ scales inputs up and the outputs before them down. Of the inputs QuIP takes its own scales, s = (H / |W|^2)^(1/4)
+ * of what comes, so that those cancel; of the outputs it does with rows of one norm. Then nothing is left of them. */
+static void scales_of_a_stage_before_cancel(void **state)
+{
+    (void)state;
+    double alone = model_distance(model_shared, "quip:w3+outputs"),
+           both = model_distance(model_shared, "awq:w3g24+round=false+clip=false+quip:w3+outputs");
+    if (!(fabs(both - alone) < 0.06 * alone)) fail_msg("%g after awq, %g alone", both, alone);
 }
 
 static float with_much_in_common(const void *ctx, int64_t i) { return tiny_random(ctx, i) + 0.2f; }
@@ -230,6 +242,7 @@ int main(void)
         cmocka_unit_test(bits_are_counted_by_hand),
         cmocka_unit_test(what_all_rows_share_does_not_stand_out),
         cmocka_unit_test(a_turned_model_runs_as_it_should),
+        cmocka_unit_test(scales_of_a_stage_before_cancel),
     };
     return cmocka_run_group_tests(tests, model_begin, model_end);
 }
