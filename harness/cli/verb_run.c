@@ -196,8 +196,8 @@ const bl_verb bl_verb_plan = {
     .args = "[SPEC]",
     .line = "the cells of a study, what is done, memory and time of the rest",
     .doc = "Shows the cells of SPEC (or of --model, --method, --task) and refuses what cannot run, without reading "
-           "weights. On a CPU memory is meant to be within 25 % of what run then takes, and time within a factor of 2 on "
-           "a machine that does nothing else; of a GPU time is a guess.",
+           "weights. On a CPU memory is meant to be within 25 % of what run then takes, and time within a factor of 2 "
+           "on a machine that does nothing else; of a GPU time is a guess.",
     .example = "bitladder plan study.json",
     .opts = rows,
     .opts_size = sizeof(opts),
