@@ -175,6 +175,7 @@ bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *
 /* n steps of products in registers, of floats or integers: how many operations, two a product and sum. */
 double bl_avx2_peak(bool integer, int64_t n);
 uint64_t bl_avx2_read(const void *p, int64_t n); /* n bytes, as products read weights; something that is made of them */
+double bl_avxvnni_peak(bool integer, int64_t n);
 double bl_avx512_peak(bool integer, int64_t n);
 double bl_amx_peak(bool integer, int64_t n); /* of integers */
 

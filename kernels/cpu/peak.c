@@ -73,6 +73,7 @@ double bl_kernel_peak(const bl_backend *be, bool integer)
     const bl_cpu *c = be->own;
     if (c->isa >= BL_ISA_AMX && integer) return measured(c, bl_amx_peak, integer);
     if (c->isa >= BL_ISA_AVX512) return measured(c, bl_avx512_peak, integer);
+    if (c->vnni) return measured(c, bl_avxvnni_peak, integer);
     if (c->isa >= BL_ISA_AVX2) return measured(c, bl_avx2_peak, integer);
 #else
     (void)integer;

@@ -116,6 +116,20 @@ static void stage_task(void *ctx, int64_t i, int lane)
     stage_row(l->j, l->row0 + i, i, ((const bl_cpu *)l->j->be->own)->scratch[lane]);
 }
 
+static bool few(const job *j, int64_t n) { return j->integer && n <= 8; }
+/* Lanes for such products. One is worth calling for some microseconds of work: more of them are
+ * waited for longer than they save. Of those, as few as have the same number of tasks to do at most. */
+static int lanes_worth(double products, int threads)
+{
+    enum { WORTH = 60000 }; /* products of one lane, two microseconds */
+    return (int)BL_MAX(BL_MIN((double)threads, ceil(products / WORTH)), 1);
+}
+static int lanes_even(int64_t tasks, int lanes)
+{
+    const int64_t each = (tasks + lanes - 1) / lanes;
+    return (int)((tasks + each - 1) / each);
+}
+
 /* Rows row0 .. row0+n. */
 static void run_rows(job *j, int64_t row0, int64_t n, int threads)
 {
@@ -153,7 +167,7 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
         tasks += l.tasks[i] = l.g[i].blocks * l.g[i].chunks;
     }
     if (j->staged || j->raw8) bl_team_run(c->team, threads, stage_task, &l, n);
-    bl_team_run(c->team, threads, product_task, &l, tasks);
+    bl_team_run(c->team, few(j, n) ? lanes_even(tasks, threads) : threads, product_task, &l, tasks);
 }
 
 /* A matrix of an adapter as a weight, by the cheapest family for these rows. Its input is padded by us. */
@@ -252,7 +266,9 @@ bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_f
         bl_cpu_act_tensor(a, c->scratch[0], (float *)c->scratch[0] + j.in, &j.scale, &j.zero);
     for (int64_t r = 0, n; r < a->x.dim[0]; r += n) {
         n = BL_MIN(a->x.dim[0] - r, j.rows);
-        int threads = bl_cpu_threads(be, (double)n * outputs * (double)j.in);
+        const double products = (double)n * outputs * (double)j.in;
+        int threads = bl_cpu_threads(be, products);
+        if (few(&j, n)) threads = lanes_worth(products, threads);
         const int done = taken_on(&j, r, n, threads);
         run_rows(&j, r, n, threads);
         for (int i = done; i < a->n_adapters; i++) run_adapter(&j, &a->adapter[i], r, n, threads);
