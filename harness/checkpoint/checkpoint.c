@@ -219,10 +219,10 @@ bool bl_stage_saw(const bl_checkpoint *c, bl_hash text)
         if (c->stage[i].calibration_text && !strcmp(c->stage[i].calibration_text, hex)) return true;
     return false;
 }
-const char *bl_stage_calibration(const bl_checkpoint *c)
+const bl_stage *bl_stage_calibrated(const bl_checkpoint *c)
 {
     for (int i = c->n_stages; i-- > 0;)
-        if (c->stage[i].calibration) return c->stage[i].calibration;
+        if (c->stage[i].calibration && c->stage[i].calibration_text) return &c->stage[i];
     return NULL;
 }
 size_t bl_checkpoint_count(const bl_checkpoint *c) { return c->n; }

@@ -85,9 +85,9 @@ const bl_stage *bl_checkpoint_stages(const bl_checkpoint *c, int *n);
 /* Their notes, each after the text of its stage: "gptq:w4: damping raised in 2 of 210 layers"; "; " between them and
  * after what `out` holds. */
 void bl_stage_notes(const bl_checkpoint *c, bl_text *out);
-/* Whether a stage looked at that text; and what the last stage that looked at any did (bl_stage), else NULL. */
+/* Whether a stage looked at that text; the last stage that looked at any, else NULL. */
 bool bl_stage_saw(const bl_checkpoint *c, bl_hash text);
-const char *bl_stage_calibration(const bl_checkpoint *c);
+const bl_stage *bl_stage_calibrated(const bl_checkpoint *c);
 const char *bl_checkpoint_method(const bl_checkpoint *c);
 const char *bl_checkpoint_source(const bl_checkpoint *c);
 /* What a reader of its numbers should know about the file, "; " between sentences; NULL: nothing. */

@@ -178,13 +178,21 @@ out:
 }
 
 /* Of methods that look at text, or of the saved model that they begin with. */
-static bl_status name_calibration(bl_cell_work *w, const bl_method_chain *chain, const char **out, bl_err *e)
+static bl_status name_calibration(bl_cell_work *w, const bl_method_chain *chain, bl_cell *c, bl_err *e)
 {
-    const char *before = bl_stage_calibration(w->job->source);
+    bl_status st = BL_OK;
+    const bl_stage *before = bl_stage_calibrated(w->job->source);
     char text[BL_CALIB_TEXT];
-    if (!(bl_chain_needs(chain) & BL_NEED_CALIBRATION)) return before ? keep(w, before, out, e) : BL_OK;
-    bl_calib_text(&w->job->plan->model[w->job->cell->model].calib, text);
-    return keep(w, text, out, e);
+    if (bl_chain_needs(chain) & BL_NEED_CALIBRATION) {
+        bl_calib_text(&w->job->plan->model[w->job->cell->model].calib, text);
+        BL_TRY(keep(w, text, &c->calibration, e));
+        BL_TRY(keep_hash(w, w->job->plan->calib_bytes, &c->calibration_hash, e));
+    } else if (before) {
+        BL_TRY(keep(w, before->calibration, &c->calibration, e));
+        BL_TRY(keep(w, before->calibration_text, &c->calibration_hash, e));
+    }
+out:
+    return st;
 }
 
 static bl_status name_method(bl_cell_work *w, bl_cell *c, bl_err *e)
@@ -200,7 +208,7 @@ static bl_status name_method(bl_cell_work *w, bl_cell *c, bl_err *e)
     BL_TRY(keep(w, options.s, &c->method_options, e));
     bl_chain_width(chain, &c->wbits, &c->group, group);
     BL_TRY(keep(w, group, &c->group_text, e));
-    BL_TRY(name_calibration(w, chain, &c->calibration, e));
+    BL_TRY(name_calibration(w, chain, c, e));
     c->method = chain->text;
     c->method_name = last->name;
     c->method_version = last->version;

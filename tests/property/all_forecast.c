@@ -142,6 +142,8 @@ static int said(const char *out, const char *phrase, const char *calibration)
         bl_cell c = {0};
         assert_ok(bl_cell_read(path, false, a, &c, &e));
         count += strstr(c.notes, phrase) && (!calibration || (c.calibration && !strcmp(c.calibration, calibration)));
+        assert_true(!c.calibration == !c.calibration_hash);
+        if (c.calibration && strstr(name[k], "wikitext2")) assert_string_equal(c.calibration_hash, c.data_hash);
         bl_free(path);
     }
     bl_list_free(name, n);
