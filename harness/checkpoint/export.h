@@ -56,7 +56,7 @@ typedef struct bl_export_tensor {
     int64_t dim[2];
     uint64_t bytes;
 } bl_export_tensor;
-enum { BL_EXPORT_TENSORS = 5 };
+enum { BL_EXPORT_TENSORS = 4 };
 int bl_export_tensors(const bl_packing *p, const bl_stored *t, bl_export_tensor out[BL_EXPORT_TENSORS]);
 /* Their bytes, one after another. The caller frees them. */
 bl_status bl_export_bytes(bl_checkpoint *c, const bl_packing *p, const bl_stored *t, uint8_t **out, bl_err *e);

@@ -88,7 +88,6 @@ static void put_ct(bl_json_out *j, const bl_packing *p)
     bl_json_add_bool(j, "symmetric", p->symmetric);
     bl_json_add_str(j, "strategy", p->group < 0 ? "channel" : "group");
     if (p->group > 0) bl_json_add_int(j, "group_size", p->group);
-    if (p->ordered) bl_json_add_str(j, "actorder", "group");
     bl_json_add_bool(j, "dynamic", false);
     bl_json_end(j);
     bl_json_end(j);

@@ -26,6 +26,12 @@ static bl_status check_rest(const bl_stored *t, bl_packing_kind kind, bl_err *e)
     const char *why = bl_export_transformed(t, true);
     if (why) return refuse(t, kind, why, e);
     if (t->n_transforms && kind == BL_PACKED_AWQ) return refuse(t, kind, "its inputs are in an order of their own", e);
+    if (t->n_transforms && kind == BL_PACKED_CT)
+        return bl_fail(
+            e, BL_E_UNSUPPORTED,
+            "%s: its inputs are in an order of their own; compressed-tensors has none since 0.19 (actorder \"group\", "
+            "weight_g_idx); gptq has",
+            t->name);
     return BL_OK;
 }
 
@@ -111,7 +117,6 @@ int bl_export_tensors(const bl_packing *p, const bl_stored *t, bl_export_tensor 
         out[n++] = p->symmetric ? tensor("weight_shape", "I64", 8, 2, 0)
                                 : tensor("weight_zero_point", "I32", 4, words(g->out, p->bits), groups);
         if (!p->symmetric) out[n++] = tensor("weight_shape", "I64", 8, 2, 0);
-        if (p->ordered) out[n++] = tensor("weight_g_idx", "I32", 4, g->in, 0);
         return n;
     }
     bool awq = p->kind == BL_PACKED_AWQ;
@@ -205,7 +210,7 @@ static void fill(const bl_packing *p, const bl_stored *t, const bl_part_spec *sp
             unsigned q = get(part[0] + r * spec[0].cols, p->bits, i);
             int64_t k = order ? order[i] : i;
             if (awq) put_awq(to[0], k * (out / 8), r, q);
-            else if (ct) put(to[0], r * x[0].dim[1], 1, k, p->bits, q);
+            else if (ct) put(to[0], r * x[0].dim[1], 1, i, p->bits, q);
             else put(to[0], r, out, k, p->bits, q);
         }
         for (int64_t i = 0; i < groups; i++) {
@@ -220,9 +225,9 @@ static void fill(const bl_packing *p, const bl_stored *t, const bl_part_spec *sp
     }
     if (p->kind == BL_PACKED_GPTQ && 32 % p->bits == 0) less_one(p, zeros, x[1].bytes);
     if (ct) memcpy(to[p->symmetric ? 2 : 3], (int64_t[]){out, g->in}, 16);
-    uint8_t *of = !ct ? awq ? NULL : to[3] : p->ordered ? to[p->symmetric ? 3 : 4] : NULL;
-    for (int64_t i = 0; of && i < g->in; i++)
-        memcpy(of + 4 * (order ? order[i] : i), &(int32_t){(int32_t)(i / g->group)}, 4);
+    if (!ct && !awq)
+        for (int64_t i = 0; i < g->in; i++)
+            memcpy(to[3] + 4 * (order ? order[i] : i), &(int32_t){(int32_t)(i / g->group)}, 4);
 }
 
 bl_status bl_export_bytes(bl_checkpoint *c, const bl_packing *p, const bl_stored *t, uint8_t **out, bl_err *e)

@@ -15,7 +15,8 @@
  *         weight_zero_point I32 [out b / 32, groups]  along the outputs; not when symmetric
  *         weight_scale      [out, groups]
  *         weight_shape      I64 [2]
- *         weight_g_idx      I32 [in]        the group of each input, with "actorder": "group"
+ *         weight_g_idx      I32 [in]        the group of each input, with "actorder": "group": read, not
+ *                                           written, as versions since 0.19 refuse it
  *
  * Widths and heights are rounded up to whole words where the number of bits is none. Other widths of gptq have another
  * order of bits in GPTQModel 7 and are refused. config.json says which it is; a parameter without packed tensors is

@@ -158,31 +158,6 @@ static void four_layouts_hold_the_same_codes(void **state)
     assert_int_equal(contains(PACKED "gptq-w4g16/model.safetensors", at(from, "model.safetensors")), 32);
 }
 
-/* g_idx of gptq_v2 is weight_g_idx of compressed-tensors, whose config.json says so as its scheme has it. */
-static void an_order_of_inputs_goes_to_compressed_tensors_and_back(void **state)
-{
-    static const bl_packing_kind way[] = {BL_PACKED_CT, BL_PACKED_GPTQ_V2};
-    bl_err e = {0};
-    char from[4200] = PACKED "gptq_v2-w2g16-ordered", to[4200], *text;
-    size_t n;
-    (void)state;
-    for (size_t i = 0; i < BL_COUNT(way); i++) {
-        snprintf(to, sizeof to, "%s/ordered-%zu", dir, i);
-        write_again(from, &(bl_export_how){.kind = way[i]}, to);
-        if (way[i] == BL_PACKED_CT) {
-            assert_ok(bl_read_file(at(to, "config.json"), 1 << 20, &text, &n, &e));
-            assert_non_null(strstr(text, "\"actorder\": \"group\""));
-            bl_free(text);
-            write_again(to, &(bl_export_how){.type = BL_F32}, at(dir, "ordered-dense"));
-            assert_int_equal(contains(at(PACKED "gptq_v2-w2g16-ordered", "expected.safetensors"),
-                                      at(dir, "ordered-dense/model.safetensors")),
-                             2);
-        }
-        strcpy(from, to);
-    }
-    assert_int_equal(contains(PACKED "gptq_v2-w2g16-ordered/model.safetensors", at(from, "model.safetensors")), 32);
-}
-
 static void what_a_layout_cannot_say_is_refused(void **state)
 {
     static const struct {
@@ -194,6 +169,7 @@ static void what_a_layout_cannot_say_is_refused(void **state)
         {"ct-w3g16", BL_PACKED_AWQ, "it is stored as int3 g16; awq"},
         {"ct-w4g16-sym", BL_PACKED_GPTQ, "its scales are not fp16; gptq has no place"},
         {"ct-w8pc", BL_PACKED_GPTQ_V2, "its scales are not fp16; gptq_v2 has no place"},
+        {"gptq_v2-w2g16-ordered", BL_PACKED_CT, "compressed-tensors has none since 0.19"},
         {"gptq_v2-w2g16-ordered", BL_PACKED_AWQ, "awq has no place for that"},
     };
     bl_err e = {0};
@@ -247,7 +223,6 @@ int main(void)
         cmocka_unit_test(what_other_programs_packed_has_their_weights),
         cmocka_unit_test(written_again_it_is_the_same_bytes),
         cmocka_unit_test(four_layouts_hold_the_same_codes),
-        cmocka_unit_test(an_order_of_inputs_goes_to_compressed_tensors_and_back),
         cmocka_unit_test(what_a_layout_cannot_say_is_refused),
         cmocka_unit_test(nothing_is_written_over),
     };

@@ -281,7 +281,7 @@ static void compressed_tensors_may_have_an_order_of_groups(void **state)
           "{\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":4,\"type\":\"int\",\"symmetric\":true,\"actorder\":"
           "\"group\",\"strategy\":\"group\",\"group_size\":20,\"dynamic\":false}}},\"ignore\":[\"lm_head\"]}",
           linear);
-    float *w = weight_and_back("order", BL_PACKED_CT, linear);
+    float *w = weight_and_back("order", BL_PACKED_NOT, linear);
     for (int r = 0; r < DIM; r++)
         for (int k = 0; k < DIM; k++)
             if (w[r * DIM + k] != (k % 2 ? 0.25f : 1) * (float)(k % 16 - 8))
