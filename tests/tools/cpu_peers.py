@@ -38,7 +38,7 @@ PINNED = "llama-cpp-python==0.3.36"
 ROWS = [
     ("SmolLM2-135M, 4 bits, 8-bit activations", "Q4_0", "rtn:w4a8g32+act-group=32+symmetric", 1.25, 1.2),
     ("SmolLM2-135M, 4 bits, fp32 activations", "Q4_0", "rtn:w4g32+symmetric", 0.8, None),
-    ("SmolLM2-135M, 2 bits, 8-bit activations", "Q2_K", "rtn:w2a8g32+act-group=32", 1.4, None),
+    ("SmolLM2-135M, 2 bits, 8-bit activations", "Q2_K", "rtn:w2g32+a8", 1.4, None),
     ("SmolLM2-135M, fp32", "F32", "fp32", 1.0, 1.1),
 ]
 OTHER = [("8-bit activations", None, "a8+head", 1.0, 1.1), ("fp32 activations", None, "base", 1.0, 1.1)]
