@@ -21,6 +21,7 @@
 #include "shared_weight.h"
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 typedef struct opts {
     int64_t wbits, passes;
@@ -43,7 +44,7 @@ static const bl_opt rows[] = {
      .doc = "turn inputs and outputs by random orthogonal matrices"},
     {"rescale", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, rescale), .doc = "scale inputs by s before that"},
     {"outputs", BL_OPT_BOOL, .at = offsetof(opts, outputs),
-     .doc = "scale outputs too, each row to the same norm, after a stage that left rows of different sizes"},
+     .doc = "scale outputs too, so that all rows have one norm; always so after awq, which divides rows"},
     {"damp", BL_OPT_REAL, .min = 0, .max = 1, .def.r = 0.02, .at = offsetof(opts, damp), .arg = "D",
      .doc = "added to the diagonal of H, relative to its mean; tenfold where that is not enough"},
     {"rho", BL_OPT_REAL, .min = 0.5, .max = 10, .def.r = 2.4, .at = offsetof(opts, rho), .arg = "R",
@@ -85,12 +86,24 @@ typedef struct work {
     const opts *o;
     bl_linear *lin;
     int64_t out, in;
+    bool outputs;                 /* scaled too */
     float *s, *t;                 /* [in], [out] */
     float *u, *v;                 /* signs [out], [in] */
     bl_tensor w, h;               /* turned: f32 [out, in], f64 [in, in] */
     bl_tensor before;             /* as it came */
     bl_tensor online_v, online_u; /* data of the transforms */
 } work;
+
+/* AWQ divides rows of up_proj, and of v_proj, by what it scales the inputs of the next linear with: of several sizes,
+ * most of all those that matter most. One scale for the matrix leaves nothing of them. */
+static bool after_awq(const bl_model *m)
+{
+    int n = 0;
+    const bl_stage *s = m->ckpt ? bl_checkpoint_stages(m->ckpt, &n) : NULL;
+    for (int i = 0; i < n; i++)
+        if (!strncmp(s[i].text, "awq", 3) && strchr(":+", s[i].text[3])) return true; /* its end too */
+    return false;
+}
 
 static void signs(uint64_t seed, const char *stream, const char *name, float *v, int64_t n)
 {
@@ -148,9 +161,9 @@ static bl_status balance(work *k, bl_err *e)
     }
     BL_TRY(bl_moments_diagonal(r, k->h, diag, NULL, e)); /* the largest entry of H is on its diagonal */
     BL_TRY(r->ops->download(r->be, &k->w, w, e));
-    for (int i = 0; i < (k->o->outputs && k->o->rescale ? TURNS : 1); i++) {
+    for (int i = 0; i < (k->outputs && k->o->rescale ? TURNS : 1); i++) {
         if (k->o->rescale) rescale(k, w, diag, diag + k->in);
-        if (k->o->outputs) even_rows(k, w);
+        if (k->outputs) even_rows(k, w);
     }
 out:
     bl_free(diag);
@@ -179,7 +192,7 @@ static bl_status turn(work *k, bl_err *e)
     for (int64_t j = 0; j < k->in; j++) inverse[j] = 1 / k->s[j];
     BL_TRY(bl_list_new(r, k->s, k->in, &s, e));
     BL_TRY(bl_list_new(r, inverse, k->in, &back, e));
-    if (k->o->outputs) BL_TRY(bl_list_new(r, k->t, k->out, &rows, e));
+    if (k->outputs) BL_TRY(bl_list_new(r, k->t, k->out, &rows, e));
     BL_TRY(r->ops->scale(r->be, &(bl_scale_args){.x = k->w, .y = k->w, .rows = rows, .cols = s}, e));
     BL_TRY(r->ops->scale(r->be, &(bl_scale_args){.x = k->h, .y = k->h, .rows = back, .cols = back}, e));
     if (!k->o->incoherent) goto out;
@@ -259,6 +272,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     bl_status st = BL_OK;
     const opts *o = r->opts;
     work k = {.r = r, .o = o, .lin = lin, .out = lin->out, .in = bl_linear_width(lin)};
+    k.outputs = o->outputs || (o->incoherent && after_awq(r->model));
     bl_mark mark = bl_arena_mark(r->scratch);
     bl_tensor *all[] = {&k.w, &k.h, &k.before, &k.online_v, &k.online_u}, h, scale = {0}, zero = {0};
     float *online, *back;
@@ -282,8 +296,8 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     BL_TRY(turn(&k, e));
     for (int64_t j = 0; j < k.in; j++) online[j] = (o->incoherent ? k.v[j] : 1) / k.s[j];
     if (o->incoherent || o->rescale) BL_TRY(bl_list_new(r, online, k.in, &k.online_v, e));
-    for (int64_t i = 0; i < k.out; i++) back[i] = (o->incoherent ? k.u[i] : 1) / (o->outputs ? k.t[i] : 1);
-    if (o->incoherent || o->outputs) BL_TRY(bl_list_new(r, back, k.out, &k.online_u, e));
+    for (int64_t i = 0; i < k.out; i++) back[i] = (o->incoherent ? k.u[i] : 1) / (k.outputs ? k.t[i] : 1);
+    if (o->incoherent || k.outputs) BL_TRY(bl_list_new(r, back, k.out, &k.online_u, e));
 
     BL_TRY(bl_matrix_new(r, BL_F32, k.out, k.in, &k.before, e));
     BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = k.w, .y = k.before}, e));
@@ -344,7 +358,7 @@ out:
 
 const bl_method bl_method_quip = {
     .name = "quip",
-    .version = 2,
+    .version = 3,
     .title = "QuIP",
     .cite = "Chee, Cai, Kuleshov, De Sa: QuIP: 2-Bit Quantization of Large Language Models With Guarantees, NeurIPS "
             "2023, arXiv:2307.13304",
@@ -356,7 +370,10 @@ const bl_method bl_method_quip = {
         "cost 32 bits an input and an output.\n"
         "The damping of two steps (1e-2 I after the trace is n, then 1 % of the mean) is one, 2 % of the mean.\n"
         "Half-way cases are rounded to even, not up; the one scale is stored in 16 bits a row.\n"
-        "Weights stay in float between the steps; the code rounds them to 16 bits three times.",
+        "Weights stay in float between the steps; the code rounds them to 16 bits three times.\n"
+        "After awq rows are scaled to one norm as well as inputs (+outputs); of awq's scales nothing is left then, of "
+        "the "
+        "weights that it clipped there is.",
     .wbits = 0x1c, /* 2..4 */
     .needs = BL_NEED_HESSIAN,
     .opts = rows,
