@@ -14,7 +14,8 @@ bl_status bl_check_weight_grad(const bl_backend *be, const bl_weight_grad_args *
     if (!bl_is_matrix(&a->x, be->act, -1, -1) ||
         !(bl_is_matrix(&a->dy, be->act, a->x.dim[0], -1) || bl_is_matrix(&a->dy, BL_F32, a->x.dim[0], -1)))
         return bl_broken(e, "weight_grad", "x and dy have different rows");
-    if ((a->dw.buf && !bl_is_matrix(&a->dw, BL_F32, a->dy.dim[1], a->x.dim[1])) ||
+    if ((a->dw.buf && !bl_is_matrix(&a->dw, BL_F32, a->dy.dim[1], a->x.dim[1]) &&
+         !(a->anew && bl_is_matrix(&a->dw, be->act, a->dy.dim[1], a->x.dim[1]))) ||
         (a->db.buf && !list(&a->db, BL_F32, a->dy.dim[1])))
         return bl_broken(e, "weight_grad", "the gradient is not of the weight that made dy of x");
     return BL_OK;
@@ -202,10 +203,11 @@ bl_status bl_check_merged_grid(const bl_backend *be, const bl_merged_grid_args *
     const int64_t out = a->w->shape.out, in = a->w->shape.in;
     const bl_tensor like = bl_tensor_2d(a->y.buf, 0, BL_F32, out, in);
     if (!bl_merged_grid_takes(a->w, &a->grid) || !bl_is_whole(&a->a, BL_F32, -1, in) ||
-        !bl_is_whole(&a->b, BL_F32, out, a->a.dim[0]) || !bl_is_whole(&a->y, be->act, out, in) ||
+        !bl_is_whole(&a->b, BL_F32, out, a->a.dim[0]) ||
+        !(bl_is_whole(&a->y, be->act, out, in) || (!a->dy.buf && bl_is_whole(&a->y, BL_F32, out, in))) ||
         !grid_fits(&a->grid, &like, &a->scale, &a->offset))
         return bl_broken(e, "merged_grid", "weight, factors, scales, offsets, bits and y do not fit");
-    if (a->dy.buf && (!bl_is_whole(&a->dy, BL_F32, out, in) || !grid_fits(&a->grid, &like, &a->dscale, &a->doffset)))
+    if (a->dy.buf && (!bl_is_whole(&a->dy, be->act, out, in) || !grid_fits(&a->grid, &like, &a->dscale, &a->doffset)))
         return bl_broken(e, "merged_grid", "the gradients do not fit");
     return BL_OK;
 }

@@ -30,6 +30,7 @@ typedef struct bl_weight_grad_args { /* of y = x wt + b: dw += alpha dyt x; db +
     bl_tensor dw;                    /* f32 [out, in], or no tensor */
     bl_tensor db;                    /* f32 [out], or no tensor */
     double alpha;
+    bool anew; /* dw = instead of dw +=; it may be act [out, in] then */
 } bl_weight_grad_args;
 
 /* Of y = x s weight, s = 1 / sqrt(mean x^2 + eps): dx = s weight dy - x (s^3 / n) (x . (weight dy)) and
@@ -219,9 +220,9 @@ typedef struct bl_merged_grid_args {
     const bl_weight *w;
     bl_tensor a, b; /* f32 [rank, in], [out, rank], contiguous */
     double by;
-    bl_tensor scale, offset;   /* f32 [out, groups], as of `grid` */
-    bl_tensor dy;              /* f32 [out, in], contiguous; none: y = what `grid` makes; else the gradient of that, */
-    bl_tensor y;               /* act [out, in], contiguous: y = alpha dL/d(W + by B A), */
+    bl_tensor scale, offset; /* f32 [out, groups], as of `grid` */
+    bl_tensor dy;            /* act [out, in], contiguous; none: y = what `grid` makes; else the gradient of that, */
+    bl_tensor y;             /* act [out, in], contiguous, may be dy: y = alpha dL/d(W + by B A), of values also f32, */
     bl_tensor dscale, doffset; /* and += as of `grid_grad` */
     double alpha;
     bl_grid grid;

@@ -20,6 +20,7 @@ static bl_status make_empty(bl_model *m, int64_t block, bl_trainable **out, bl_e
     }
     t->m = m;
     t->block = block;
+    bl_made_end(t);
     for (size_t i = 0; i < m->n_linears; i++)
         if (block < 0 || m->linears[i].block == block) t->w[t->n++] = (bl_effective){.linear = &m->linears[i]};
     t->n_linears = t->n;
@@ -89,6 +90,7 @@ void bl_trainable_free(bl_trainable *t)
     }
     bl_teacher_free(t->teacher);
     o->buffer_free(t->page);
+    o->buffer_free(t->made.room);
     for (size_t i = 0; i < BL_COUNT(t->work); i++) o->buffer_free(t->work[i]);
     for (size_t i = 0; i < BL_COUNT(t->moment_table); i++) o->buffer_free(t->moment_table[i].buf);
     while (t->n_reached > 0) bl_block_release(t->m, --t->n_reached);
@@ -212,16 +214,69 @@ out:
     return st;
 }
 
+bool bl_effective_narrow(const bl_trainable *t, const bl_effective *w)
+{
+    return w->rule && w->rule->as_act && w->rule->as_act(t, w);
+}
+
+/* ---- weights that rules make ---- */
+void bl_made_begin(bl_trainable *t)
+{
+    t->made.block = BL_MADE_NONE;
+    t->made.there = 0;
+}
+
+void bl_made_end(bl_trainable *t) { t->made.block = BL_MADE_OFF; }
+
+static uint64_t made_bytes(const bl_trainable *t, const bl_effective *w)
+{
+    const bl_dtype type = bl_effective_narrow(t, w) ? t->m->be->act : BL_F32;
+    const uint64_t bytes = (uint64_t)(w->linear->out * w->linear->in) * bl_dtype_bytes(type);
+    return w->rule && w->rule->make ? (bytes + 63) / 64 * 64 : 0;
+}
+
+uint64_t bl_made_bytes(const bl_trainable *t, int64_t block)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < t->n_linears; i++)
+        if (t->w[i].linear->block == block) bytes += made_bytes(t, &t->w[i]);
+    return bytes;
+}
+
+/* Where the weight of a linear is made, and whether it is there already. */
+static bl_status made_at(bl_trainable *t, const bl_effective *w, bl_tensor *y, bool *there, bl_err *e)
+{
+    const bl_linear *l = w->linear;
+    const bool narrow = bl_effective_narrow(t, w);
+    uint64_t at = 0;
+    bl_status st = BL_OK;
+    *there = false;
+    if (t->made.block == BL_MADE_OFF || l->block < 0)
+        return bl_effective_room(t, narrow ? BL_WORK_ACT : BL_WORK_W, l->out, l->in, y, e);
+    if (t->made.block != l->block) {
+        BL_TRY(bl_buffer_fit(t->m->be, &t->made.room, bl_made_bytes(t, l->block) + 64, e));
+        t->made.block = l->block;
+        t->made.there = 0;
+    }
+    for (const bl_effective *b = t->w; b < w; b++)
+        if (b->linear->block == l->block) at += made_bytes(t, b);
+    *y = bl_tensor_2d(t->made.room, at, narrow ? t->m->be->act : BL_F32, l->out, l->in);
+    *there = t->made.there & BL_ROLE_BIT(l->role);
+    t->made.there |= BL_ROLE_BIT(l->role);
+out:
+    return st;
+}
+
 /* The weight that products are computed with. */
 static bl_status weight_of(bl_trainable *t, bl_effective *w, bl_weight *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_tensor y;
+    bool there;
     *out = w->linear->weight;
     if (!w->rule || !w->rule->make) return BL_OK;
-    const int room = w->rule->as_act && w->rule->as_act(t, w) ? BL_WORK_ACT : BL_WORK_W;
-    BL_TRY(bl_effective_room(t, room, w->linear->out, w->linear->in, &y, e));
-    BL_TRY(w->rule->make(t, w, y, e));
+    BL_TRY(made_at(t, w, &y, &there, e));
+    if (!there) BL_TRY(w->rule->make(t, w, y, e));
     *out = bl_weight_of(y);
 out:
     return st;
@@ -287,8 +342,9 @@ static bl_status weight_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, 
     if (w->bias >= 0) a.db = t->param[w->bias].grad;
     if (w->rule && !w->rule->chain && t->param[w->param[0]].grad.buf) a.dw = t->param[w->param[0]].grad;
     else if (w->rule) {
-        BL_TRY(bl_effective_room(t, BL_WORK_DW, w->linear->out, w->linear->in, &a.dw, e));
-        BL_TRY(be->ops->fill(be, &a.dw, 0, e));
+        const int room = bl_effective_narrow(t, w) ? BL_WORK_NARROW : BL_WORK_DW;
+        BL_TRY(bl_effective_room(t, room, w->linear->out, w->linear->in, &a.dw, e));
+        a.anew = true;
     }
     BL_TRY(be->ops->weight_grad(be, &a, e));
     if (w->rule && w->rule->chain) BL_TRY(w->rule->chain(t, w, a.dw, e));

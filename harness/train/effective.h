@@ -59,13 +59,15 @@ typedef struct bl_effective bl_effective;
 /* A weight that is computed from parameters. Those of w are w->param[0 .. n_params) in the rule's own order. */
 typedef struct bl_weight_rule {
     const char *name;
-    /* Parameters to the weight that products are computed with, written to y, f32 [out, in]. It is made whenever it is
-     * needed and never kept: y is one buffer for all linears. NULL: the linear's weight is what products are with. */
+    /* Parameters to the weight that products are computed with, written to y, f32 [out, in]. Between bl_made_begin and
+     * bl_made_end it is kept for the linears of one block, else made whenever it is needed, y one buffer for all
+     * linears. NULL: the linear's weight is what products are with. */
     bl_status (*make)(bl_trainable *t, bl_effective *w, bl_tensor y, bl_err *e);
     /* Whether `make` writes y as activations are, act [out, in]; NULL: it does not. */
     bool (*as_act)(const bl_trainable *t, const bl_effective *w);
-    /* dw, f32 [out, in], the gradient of the weight, is turned into theirs, added to what is there; what dw holds
-     * afterwards is of no use. NULL: param[0] is the weight, and the gradient is added to its directly. */
+    /* dw, of the type of `make`'s y, [out, in], the gradient of the weight, is turned into theirs, added to what is
+     * there; what dw holds afterwards is of no use. NULL: param[0] is the weight, and the gradient is added to its
+     * directly. */
     bl_status (*chain)(bl_trainable *t, bl_effective *w, bl_tensor dw, bl_err *e);
     /* The weight in the format that it is kept in; NULL: it stays as it is. */
     bl_status (*store)(bl_trainable *t, bl_effective *w, bl_weight *out, bl_err *e);
@@ -129,13 +131,14 @@ typedef struct bl_lora { /* LoRA, Hu et al. 2021, arXiv 2106.09685: y += s (drop
 double bl_lora_scale(int64_t rank, double alpha, bool rank_stabilized);
 
 typedef struct bl_teacher bl_teacher; /* taught.h */
-/* Rooms of a trainable: the first four of activations, the others f32. BACK holds the gradient of an input that was
- * rounded, DA and DB those of A and B where a form makes them of others, or a step and its gradient in a subspace, P
- * that subspace. */
+/* Rooms of a trainable: the first five of activations, the others f32. NARROW holds the gradient of a weight whose rule
+ * makes it as activations are, BACK that of an input that was rounded, DA and DB those of A and B where a form makes
+ * them of others, or a step and its gradient in a subspace, P that subspace. */
 enum {
     BL_WORK_X,
     BL_WORK_LOW,
     BL_WORK_ACT,
+    BL_WORK_NARROW,
     BL_WORK_BACK,
     BL_WORK_COLS,
     BL_WORK_DW,
@@ -152,6 +155,8 @@ typedef struct bl_pass_room {
     bl_tape *tape;                      /* [n_layers], of which the first or those that are kept are made; NULL: none */
 } bl_pass_room;
 
+enum { BL_MADE_OFF = -2, BL_MADE_NONE = -1 };
+
 struct bl_trainable {
     bl_model *m;
     bl_effective
@@ -165,14 +170,19 @@ struct bl_trainable {
     bool keep;         /* activations of all blocks between forward and backward pass; else a block is computed again */
     uint32_t dropout_key[2], pass; /* masks of a pass are numbered by it; bl_gradients counts it */
     bl_buffer *work[BL_WORK];      /* kept between passes */
-    bl_pass_room room;             /* so is this, until bl_trainable_rest */
-    int64_t block;                 /* that alone is trained; -1: the whole model */
-    bl_tensor moment_table[2];     /* f32 [256], of moments of 8 bits */
-    bl_buffer *page;               /* where moments that the host keeps are for a step of their parameter */
-    bl_lora lora;                  /* as bl_train_lora was told; rank 0: it was not */
-    bl_teacher *teacher;           /* the loss is kl (divergence from its distribution) + ce (cross-entropy); NULL: the
-                                      latter alone */
-    bool unsure;                   /* bl_train_unsure was called, with */
+    struct {                       /* weights that rules made of the linears of a block */
+        bl_buffer *room;
+        int64_t block;  /* BL_MADE_NONE: none */
+        uint32_t there; /* BL_ROLE_BITs of those that are */
+    } made;
+    bl_pass_room room;         /* so is this, until bl_trainable_rest */
+    int64_t block;             /* that alone is trained; -1: the whole model */
+    bl_tensor moment_table[2]; /* f32 [256], of moments of 8 bits */
+    bl_buffer *page;           /* where moments that the host keeps are for a step of their parameter */
+    bl_lora lora;              /* as bl_train_lora was told; rank 0: it was not */
+    bl_teacher *teacher;       /* the loss is kl (divergence from its distribution) + ce (cross-entropy); NULL: the
+                                  latter alone */
+    bool unsure;               /* bl_train_unsure was called, with */
     double power, even;
     double kl, ce;     /* of a sum over the tokens of a sequence, a mean over sequences; of a mean over tokens */
     int64_t sequences; /* rows of a step, which the divergence is divided by; the trainer sets it; 0: one */
@@ -190,6 +200,12 @@ bl_status bl_trainable_of_block(bl_model *m, int64_t block, bl_trainable **out, 
 void bl_trainable_free(bl_trainable *t);            /* NULL is fine */
 void bl_trainable_rest(bl_trainable *t);            /* activations go; the next pass makes them again */
 uint64_t bl_trainable_count(const bl_trainable *t); /* numbers that are learned */
+/* Weights that rules make are made once for a block and kept until another's are asked for: between the two parameters
+ * do not change. Bytes of a block's; whether one is made as activations are. */
+void bl_made_begin(bl_trainable *t);
+void bl_made_end(bl_trainable *t);
+uint64_t bl_made_bytes(const bl_trainable *t, int64_t block);
+bool bl_effective_narrow(const bl_trainable *t, const bl_effective *w);
 /* What forms make of the parameters as they are now; after every change of them. */
 bl_status bl_trainable_make(bl_trainable *t, bl_err *e);
 /* The end of training: weights that rules made take the format that they are kept in, with the same values, and are

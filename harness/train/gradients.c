@@ -470,6 +470,7 @@ bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, d
 
     BL_TRY(check(t, b, e));
     t->pass++;
+    bl_made_begin(t);
     if (p.n) {
         BL_TRY(prepare(&p, b, e));
         BL_TRY(forward(&p, &hooks, e));
@@ -478,6 +479,7 @@ bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, d
     }
     *nll = sum;
 out:
+    bl_made_end(t);
     release(&p);
     return st;
 }
@@ -491,6 +493,7 @@ bl_status bl_loss(bl_trainable *t, const bl_train_batch *b, double *nll, bl_err 
     bl_status st = BL_OK;
 
     t->still = true;
+    bl_made_begin(t);
     BL_TRY(check(t, b, e));
     if (p.n) {
         BL_TRY(prepare(&p, b, e));
@@ -500,6 +503,7 @@ bl_status bl_loss(bl_trainable *t, const bl_train_batch *b, double *nll, bl_err 
     *nll = sum;
 out:
     t->still = false;
+    bl_made_end(t);
     release(&p);
     return st;
 }

@@ -88,7 +88,7 @@ static bl_status make(bl_trainable *t, bl_effective *w, bl_tensor y, bl_err *e)
     const parts p = parts_of(t, w);
     bl_status st = BL_OK;
     bl_tensor x;
-    if (y.dtype != BL_F32) return merged(t, w, y, (bl_tensor){0}, e);
+    if (at_once(t, w)) return merged(t, w, y, (bl_tensor){0}, e);
     BL_TRY(before(t, w, y, &x, e));
     BL_TRY(t->m->be->ops->grid(
         t->m->be,
@@ -115,10 +115,9 @@ static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor dw, bl_err *e
     const parts p = parts_of(t, w);
     bl_status st = BL_OK;
     bl_tensor x, y = {0};
-    if (at_once(t, w)) {
-        BL_TRY(bl_effective_room(t, BL_WORK_ACT, w->linear->out, w->linear->in, &y, e));
-        BL_TRY(merged(t, w, y, dw, e));
-        return to_factors(t, &p, y, e);
+    if (dw.dtype != BL_F32) {
+        BL_TRY(merged(t, w, dw, dw, e));
+        return to_factors(t, &p, dw, e);
     }
     if (!p.weight) BL_TRY(bl_effective_room(t, BL_WORK_W, w->linear->out, w->linear->in, &y, e));
     BL_TRY(before(t, w, y, &x, e));

@@ -13,7 +13,7 @@ static bool read_alike(const bl_effective *a, const bl_effective *b)
 /* What products with trained weights keep between passes and steps. */
 static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
 {
-    uint64_t dropped = 0, low = 0, grad = 0, made = 0, narrow = 0, a = 0, b = 0, rounded = 0, subspace = 0;
+    uint64_t dropped = 0, low = 0, grad = 0, made = 0, narrow = 0, a = 0, b = 0, rounded = 0, subspace = 0, held = 0;
     const bl_effective *before = NULL;
     int64_t beside = 0; /* columns of the inner products of adapters that read the same input */
     const uint64_t act = bl_dtype_bytes(t->m->be->act);
@@ -39,8 +39,12 @@ static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
             if (t->param[w->b].own) b = BL_MAX(b, bl_tensor_bytes(&l->b));
         }
         if (!w->rule || !w->rule->chain) continue;
+        if (bl_effective_narrow(t, w)) {
+            narrow = BL_MAX(narrow, n * act);
+            continue;
+        }
         grad = BL_MAX(grad, n * sizeof(float));
-        if (!w->rule->as_act || !w->rule->as_act(t, w)) made = BL_MAX(made, n * sizeof(float));
+        made = BL_MAX(made, n * sizeof(float));
         if (w->low_rank > 0) narrow = BL_MAX(narrow, n * (act < sizeof(float) ? act : 0));
     }
     for (size_t i = 0; i < t->n_params; i++) { /* R and U of a step in a subspace, and both as activations */
@@ -59,7 +63,8 @@ static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
         narrow = BL_MAX(narrow, (uint64_t)bl_tensor_count(&p->value) * act);
         dropped = BL_MAX(dropped, n * act);
     }
-    return dropped + low + grad + made + narrow + a + b + rounded + subspace;
+    for (int64_t k = 0; k < t->m->config.n_layers; k++) held = BL_MAX(held, bl_made_bytes(t, k));
+    return dropped + low + grad + made + held + narrow + a + b + rounded + subspace;
 }
 
 /* Of the gradient of outputs before they were transformed. */

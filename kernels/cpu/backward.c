@@ -27,6 +27,7 @@ bl_status bl_fast_weight_grad(bl_backend *be, const bl_weight_grad_args *a, bl_e
     outer o = {.c = c, .a = a, .steps = c->isa >= BL_ISA_AVX512 ? &bl_outer_avx512 : &bl_outer_avx2};
     _Static_assert(BL_OUTER_SPACE * sizeof(float) <= BL_CPU_SCRATCH, "a strip fits the scratch of a thread");
     if (st != BL_OK) return st;
+    bl_cpu_anew(a);
     o.turned = in < o.steps->wide && in < out;
     if (a->dw.buf) o.strips = ((o.turned ? out : in) + o.steps->wide - 1) / o.steps->wide;
     bl_team_run(c->team, bl_cpu_threads(be, (double)rows * (double)in * (double)out), outer_task, &o,

@@ -40,6 +40,11 @@ static inline int bl_cpu_threads(const bl_backend *be, double operations)
 
 static inline void *bl_cpu_at(const bl_tensor *t) { return t->buf ? (char *)t->buf->data + t->offset : NULL; }
 static inline float *bl_cpu_row(const bl_tensor *t, int64_t row) { return (float *)bl_cpu_at(t) + row * t->stride[0]; }
+static inline void bl_cpu_anew(const bl_weight_grad_args *a) /* what is added onto */
+{
+    for (int64_t r = 0; a->anew && a->dw.buf && r < a->dw.dim[0]; r++)
+        memset(bl_cpu_row(&a->dw, r), 0, (size_t)a->dw.dim[1] * sizeof(float));
+}
 static inline void bl_cpu_parts(const bl_weight *w, const void *part[BL_MAX_PARTS])
 {
     for (int i = 0; i < w->n_parts; i++) part[i] = bl_cpu_at(&w->part[i]);

@@ -150,7 +150,7 @@ bl_status bl_cpu_merged_grid(bl_backend *be, const bl_merged_grid_args *a, bl_er
             be, &(bl_grid_args){.w = sum, .scale = a->scale, .offset = a->offset, .y = a->y, .grid = a->grid}, e));
     else {
         for (int64_t r = 0; r < out; r++)
-            memcpy(bl_cpu_row(&a->y, r), bl_cpu_row(&a->dy, r), (size_t)in * sizeof(float));
+            memmove(bl_cpu_row(&a->y, r), bl_cpu_row(&a->dy, r), (size_t)in * sizeof(float));
         BL_TRY(bl_cpu_grid_grad(be,
                                 &(bl_grid_grad_args){.w = sum,
                                                      .scale = a->scale,

@@ -6,6 +6,7 @@ bl_status bl_ref_weight_grad(bl_backend *be, const bl_weight_grad_args *a, bl_er
     bl_status st = bl_check_weight_grad(be, a, e);
     float alpha = (float)a->alpha, *db = bl_cpu_at(&a->db);
     if (st != BL_OK) return st;
+    bl_cpu_anew(a);
     for (int64_t r0 = 0; r0 < a->x.dim[0]; r0 += BL_GRAD_ROWS) {
         int64_t end = BL_MIN(r0 + BL_GRAD_ROWS, a->x.dim[0]);
         for (int64_t o = 0; o < a->dy.dim[1]; o++) {

@@ -121,14 +121,14 @@ bl_status bl_cuda_lowrank_grad(bl_backend *be, const bl_lowrank_grad_args *a, bl
     BL_TRY(bl_cuda_gemm(be, x, ldx, A, ld_in, false, rows, all, in, work, false, all, false, e));
     for (int i = 0; i < a->n; i++)
         BL_TRY(bl_cuda_outer(be, work + at[i], all, bl_cuda_at(&a->of[i].dy), a->of[i].dy.stride[0], rows,
-                             a->of[i].a.dim[0], a->of[i].b.dim[0], a->of[i].scale, bl_cuda_at(&a->of[i].db),
-                             a->of[i].db.stride[0], e));
+                             a->of[i].a.dim[0], a->of[i].b.dim[0], a->of[i].scale, bl_cuda_at(&a->of[i].db), true,
+                             a->of[i].db.stride[0], false, e));
     for (int i = 0; i < a->n; i++) {
         const int64_t rank = a->of[i].a.dim[0], out = a->of[i].b.dim[0], ld = at[i + 1] - at[i];
         BL_TRY(bl_cuda_gemm(be, bl_cuda_at(&a->of[i].dy), a->of[i].dy.stride[0], B + b_at[i], ld, true, rows, out, rank,
                             work + at[i], false, all, false, e));
-        BL_TRY(bl_cuda_outer(be, x, ldx, work + at[i], all, rows, in, rank, 1, bl_cuda_at(&a->of[i].da),
-                             a->of[i].da.stride[0], e));
+        BL_TRY(bl_cuda_outer(be, x, ldx, work + at[i], all, rows, in, rank, 1, bl_cuda_at(&a->of[i].da), true,
+                             a->of[i].da.stride[0], false, e));
     }
     if (a->dx.buf)
         BL_TRY(bl_cuda_gemm(be, work, all, A, ld_in, true, rows, all, in, bl_cuda_at(&a->dx), false, a->dx.stride[0],

@@ -3,21 +3,21 @@
 #include "reassemble.h"
 
 bl_status bl_cuda_outer(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *dy, int64_t ldy, int64_t rows,
-                        int64_t in, int64_t out, double alpha, float *dw, int64_t ldw, bl_err *e)
+                        int64_t in, int64_t out, double alpha, void *dw, bool f32, int64_t ldw, bool anew, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    const float by = (float)alpha, one = 1;
+    const float by = (float)alpha, beta = anew ? 0 : 1;
     if (BL_MAX(BL_MAX(rows, out), BL_MAX(in, BL_MAX(BL_MAX(ldx, ldy), ldw))) > INT32_MAX)
         return bl_fail(e, BL_E_UNSUPPORTED, "weight_grad: a product of %lld x %lld x %lld is too large",
                        (long long)rows, (long long)out, (long long)in);
     BL_TRY(bl_cuda_blas(be, e));
     /* By columns, as cuBLAS counts: dwt += alpha xt dy. */
-    BL_TRY(
-        bl_cuda_blas_status(c->blas.cublasGemmEx(c->blas.handle, CUBLAS_OP_N, CUBLAS_OP_T, (int)in, (int)out, (int)rows,
-                                                 &by, x, CUDA_R_16BF, (int)ldx, dy, CUDA_R_16BF, (int)ldy, &one, dw,
-                                                 CUDA_R_32F, (int)ldw, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
-                            "weight_grad", e));
+    BL_TRY(bl_cuda_blas_status(c->blas.cublasGemmEx(c->blas.handle, CUBLAS_OP_N, CUBLAS_OP_T, (int)in, (int)out,
+                                                    (int)rows, &by, x, CUDA_R_16BF, (int)ldx, dy, CUDA_R_16BF, (int)ldy,
+                                                    &beta, dw, f32 ? CUDA_R_32F : CUDA_R_16BF, (int)ldw,
+                                                    CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                               "weight_grad", e));
 out:
     return st;
 }
@@ -31,7 +31,7 @@ bl_status bl_cuda_weight_grad(bl_backend *be, const bl_weight_grad_args *a, bl_e
     void *dy = bl_cuda_at(&a->dy), *parts, *narrow;
 
     BL_TRY(bl_check_weight_grad(be, a, e));
-    if (!rows) return BL_OK;
+    if (!rows) return a->anew && a->dw.buf ? bl_cuda_fill(be, &a->dw, 0, e) : BL_OK;
     if (a->db.buf) {
         BL_TRY(bl_cuda_need(be, BL_SCRATCH_PARTS, (uint64_t)(bl_cu_parts(rows) * out) * sizeof(float), &parts, e));
         bl_cu_bias_grad(c->now, dy, f32, ld, rows, out, (float)a->alpha, parts, bl_cuda_at(&a->db));
@@ -46,7 +46,7 @@ bl_status bl_cuda_weight_grad(bl_backend *be, const bl_weight_grad_args *a, bl_e
         dy = narrow;
     }
     BL_TRY(bl_cuda_outer(be, bl_cuda_at(&a->x), a->x.stride[0], dy, ld, rows, in, out, a->alpha, bl_cuda_at(&a->dw),
-                         a->dw.stride[0], e));
+                         a->dw.dtype == BL_F32, a->dw.stride[0], a->anew, e));
 out:
     return st;
 }

@@ -121,10 +121,10 @@ bl_status bl_cuda_tables(bl_backend *be, bl_err *e);              /* makes them 
 /* The factor of a Hadamard matrix, on the device; it stays there, so that recorded ops find it. */
 bl_status bl_cuda_factor(bl_backend *be, int64_t order, const int8_t **out, bl_err *e);
 
-/* y (+)= x Wt for bf16 x [rows, in] and bf16 w [out, in]; turned: y (+)= x W for x [rows, out]. */
-/* dw [out, in] += alpha dyt x, f32, of bf16 dy [rows, out] and x [rows, in]. */
+/* dw [out, in] += alpha dyt x, f32, of bf16 dy [rows, out] and x [rows, in]; anew: =, f32 or bf16. */
 bl_status bl_cuda_outer(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *dy, int64_t ldy, int64_t rows,
-                        int64_t in, int64_t out, double alpha, float *dw, int64_t ldw, bl_err *e);
+                        int64_t in, int64_t out, double alpha, void *dw, bool f32, int64_t ldw, bool anew, bl_err *e);
+/* y (+)= x Wt for bf16 x [rows, in] and bf16 w [out, in]; turned: y (+)= x W for x [rows, out]. */
 bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, bool turned,
                        int64_t rows, int64_t out, int64_t in, void *y, bool f32, int64_t ldy, bool accumulate,
                        bl_err *e);

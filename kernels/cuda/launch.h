@@ -386,13 +386,14 @@ void bl_cu_act_round(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, i
 void bl_cu_act_round_back(bl_stream s, const bl_cu_act_back *a);
 /* merged.cu */
 typedef struct bl_cu_merged {
-    const float *a, *b, *scale, *offset, *dy; /* dy: NULL where y are values */
-    uint16_t *y;                              /* [out, in] */
-    float *parts, *dscale, *doffset;          /* [out, in / 8, 2]; NULL where the op has none */
+    const float *a, *b, *scale, *offset;
+    const uint16_t *dy;              /* [out, in]; NULL where y are values */
+    void *y;                         /* [out, in], bf16, may be dy; of values also f32 */
+    float *parts, *dscale, *doffset; /* [out, in / 8, 2]; NULL where the op has none */
     int64_t rank, lds, ldo, ldds, lddo, group;
     float by, alpha;
     int bits;
-    bool inside, half;
+    bool inside, half, f32;
 } bl_cu_merged;
 void bl_cu_merged_grid(bl_stream s, const bl_cu_weight *w, const bl_cu_merged *m);
 void bl_cu_step_search(bl_stream s, float *w, int64_t ldw, float *scale, int64_t lds, int64_t rows, int64_t in,

@@ -209,7 +209,8 @@ bl_status bl_cuda_merged_grid(bl_backend *be, const bl_merged_grid_args *a, bl_e
                                       .group = BL_MIN(a->grid.group, w.in),
                                       .inside = a->grid.kind == BL_GRID_INSIDE,
                                       .bits = a->grid.bits,
-                                      .half = a->grid.half});
+                                      .half = a->grid.half,
+                                      .f32 = a->y.dtype == BL_F32});
     st = bl_cuda_launched(be, "merged_grid", e);
 out:
     return st;

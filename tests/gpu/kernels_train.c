@@ -20,18 +20,26 @@ static void a_weight_takes_the_gradient_of_its_product_onto_what_is_there(void *
         for (int f32 = 0; f32 < 2; f32++) {
             int64_t rows = shapes[k].rows, in = shapes[k].in, out = shapes[k].out;
             both x = both_random(true, rows, in, 1, 1), dy = both_random(!f32, rows, out, 2, 1),
-                 dw = both_random(false, out, in, 3, 1), db = both_flat(both_random(false, 1, out, 4, 1));
+                 dw = both_random(false, out, in, 3, 1), narrow = both_random(true, out, in, 3, 1),
+                 db = both_flat(both_random(false, 1, out, 4, 1));
             bl_weight_grad_args a = {.x = x.c, .dy = dy.c, .dw = dw.c, .db = db.c, .alpha = 0.5},
                                 b = {.x = x.g, .dy = dy.g, .dw = dw.g, .db = db.g, .alpha = 0.5};
             RUN(weight_grad, &a, &b);
             ASSERT_NEAR(dw, f32 ? BF16_ROUNDED : 1e-10); /* dy in f32 is rounded for the product */
             ASSERT_NEAR(db, 1e-10);
+            a.anew = b.anew = true;
+            RUN(weight_grad, &a, &b);
+            ASSERT_NEAR(dw, f32 ? BF16_ROUNDED : 1e-10);
+            a.dw = narrow.c, b.dw = narrow.g;
+            RUN(weight_grad, &a, &b);
+            ASSERT_NEAR(narrow, 2 * BF16_ROUNDED);
             a.dw = b.dw = (bl_tensor){0}; /* the bias alone */
             RUN(weight_grad, &a, &b);
             ASSERT_NEAR(db, 1e-10);
             both_drop(x);
             both_drop(dy);
             both_drop(dw);
+            both_drop(narrow);
             both_drop(db);
         }
 }
@@ -581,8 +589,9 @@ static void a_weight_and_factors_reach_their_grid_at_once(void **state)
                 both_weight w = both_weight_new(format, &shape, 7);
                 both a = both_random(false, rank, IN, 1, 0.1f), b = both_random(false, OUT, rank, 2, 0.1f),
                      s = both_random(false, OUT, n, 3, 1), o = both_random(false, OUT, n, 4, 0.02f),
-                     y = both_new(BL_F32, true, OUT, IN), dy = both_random(false, OUT, IN, 5, 1),
-                     ds = both_random(false, OUT, n, 6, 1), d_o = both_random(false, OUT, n, 7, 1);
+                     y = both_new(BL_F32, true, OUT, IN), wide = both_new(BL_F32, false, OUT, IN),
+                     dy = both_random(true, OUT, IN, 5, 1), ds = both_random(false, OUT, n, 6, 1),
+                     d_o = both_random(false, OUT, n, 7, 1);
                 for (int64_t j = 0; j < OUT * n; j++) both_f32(s)[j] = 0.03f * (1 + fabsf(both_f32(s)[j]));
                 both_send(s);
                 bl_merged_grid_args c = {&w.c, a.c, b.c,  1.5,  s.c, offsets ? o.c : none,
@@ -591,13 +600,20 @@ static void a_weight_and_factors_reach_their_grid_at_once(void **state)
                                          none, y.g, none, none, 0,   grid};
                 RUN(merged_grid, &c, &g);
                 ASSERT_NEAR(y, 1e-4); /* one of these weights on the other side of a rounding is some 1e-5 */
+                c.y = wide.c, g.y = wide.g;
+                RUN(merged_grid, &c, &g);
+                ASSERT_NEAR(wide, 1e-4);
+                c.y = y.c, g.y = y.g;
                 c.dy = dy.c, c.dscale = ds.c, c.doffset = offsets ? d_o.c : none, c.alpha = 0.5;
                 g.dy = dy.g, g.dscale = ds.g, g.doffset = offsets ? d_o.g : none, g.alpha = 0.5;
                 RUN(merged_grid, &c, &g);
                 ASSERT_NEAR(y, 1e-3);
                 ASSERT_NEAR(ds, 1e-3);
                 ASSERT_NEAR(d_o, 1e-3);
-                both all[] = {a, b, s, o, y, dy, ds, d_o};
+                c.y = dy.c, g.y = dy.g; /* in the place of what it comes of */
+                RUN(merged_grid, &c, &g);
+                ASSERT_NEAR(dy, 1e-3);
+                both all[] = {a, b, s, o, y, wide, dy, ds, d_o};
                 for (size_t j = 0; j < BL_COUNT(all); j++) both_drop(all[j]);
                 both_weight_drop(&w);
             }

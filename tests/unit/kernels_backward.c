@@ -36,8 +36,11 @@ static void a_weight_has_the_gradient_of_its_product(void **state)
         a.alpha = 2; /* onto what is there */
         assert_ok(be->ops->weight_grad(be, &a, &e));
         for (size_t i = 0; i < BL_COUNT(g); i++) assert_true(fabsf(g[i] - 3 * twice[i]) <= 1e-5f);
-        a.dw = (bl_tensor){0}; /* the bias alone */
         a.alpha = 1;
+        a.anew = true; /* in its place */
+        assert_ok(be->ops->weight_grad(be, &a, &e));
+        assert_memory_equal(g, twice, P_OUT * P_IN * sizeof *g);
+        a.dw = (bl_tensor){0}; /* the bias alone */
         memset(g, 0, sizeof g);
         assert_ok(be->ops->weight_grad(be, &a, &e));
         assert_memory_equal(g + P_OUT * P_IN, twice + P_OUT * P_IN, P_OUT * sizeof *g);
