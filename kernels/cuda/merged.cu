@@ -9,7 +9,7 @@
 #include "tile.cuh"
 #include "weight.cuh"
 
-enum { ROWS = 128, COLS = 128, DEEP = 32, THREADS = 256, LD_A = COLS + 8, LD_B = DEEP + 8, AHEAD = 4 };
+enum { ROWS = 128, COLS = 128, DEEP = 32, THREADS = 256, LD_A = COLS + 8, LD_B = DEEP + 8 };
 
 /* f and g, each as the sum of two bf16. */
 static __device__ __forceinline__ void in_two(float f, float g, void *hi, void *lo)
@@ -131,6 +131,7 @@ template <int KIND, bool BACK> __global__ void __launch_bounds__(THREADS, 2) mer
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const int64_t r0 = (int64_t)blockIdx.y * ROWS, c0 = (int64_t)blockIdx.x * COLS,
                   k = c0 + warp % 4 * 32 + lane % 4 * 8, first = r0 + warp / 4 * 64 + lane / 4;
+    enum { AHEAD = BACK ? 2 : 4 }; /* rows that are under way */
     float sum[4][4][4] = {{{0}}};
     factors(m, w.out, w.in, r0, c0, sum);
     if (k >= w.in) return;
