@@ -119,8 +119,7 @@ out:
 
 int64_t bl_factor_width(int64_t out, int64_t in, int64_t rank) { return BL_MIN(rank + 10, BL_MIN(out, in)); }
 
-/* k rows of n numbers become an orthonormal basis of their span; the leading ones first. */
-static bl_status orthonormal(float *x, int64_t k, int64_t n, float *tau, bl_err *e)
+bl_status bl_factor_orthonormal(float *x, int64_t k, int64_t n, float *tau, bl_err *e)
 {
     int bad = LAPACKE_sgeqrf(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)k, x, (lapack_int)n, tau);
     if (!bad)
@@ -154,11 +153,16 @@ static void product(const float *x, const float *w, int64_t k, int64_t out, int6
                     (int)depth, 1, x, (int)depth, back ? w + at : w + at * in, (int)in, 0, y + at, (int)n);
 }
 
-/* With w near qt z, q [k, out] of orthonormal rows and z [k, in]: the triples of that product. `gram` [k, k], `turn`
- * [k, rank], value [k]. */
-static bl_status triples(const float *q, const float *z, int64_t out, int64_t in, int64_t k, int64_t rank, double *gram,
-                         double *value, float *turn, float *a, float *b, bl_err *e)
+bl_status bl_factor_triples(const float *q, const float *z, int64_t out, int64_t in, int64_t k, int64_t rank, float *a,
+                            float *b, bl_err *e)
 {
+    bl_status st = BL_OK;
+    double *gram = bl_new((size_t)(k * k), sizeof *gram, e), *value = bl_new((size_t)k, sizeof *value, e);
+    float *turn = bl_new((size_t)(k * rank), sizeof *turn, e);
+    if (!gram || !value || !turn) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (int64_t i = 0; i < k; i++)
         for (int64_t j = i; j < k; j++) {
             const float *x = z + i * in, *y = z + j * in;
@@ -169,7 +173,10 @@ static bl_status triples(const float *q, const float *z, int64_t out, int64_t in
             gram[i * k + j] = bl_tree8d(sum);
         }
     int bad = LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'V', 'U', (lapack_int)k, gram, (lapack_int)k, value);
-    if (bad) return bl_fail(e, BL_E_NUMERIC, "no singular vectors were found (dsyev: %d)", bad);
+    if (bad) {
+        st = bl_fail(e, BL_E_NUMERIC, "no singular vectors were found (dsyev: %d)", bad);
+        goto out;
+    }
     for (int side = 0; side < 2; side++) { /* values come in ascending order, vectors in columns */
         for (int64_t j = 0; j < rank; j++) {
             const int64_t from = k - 1 - j;
@@ -183,7 +190,11 @@ static bl_status triples(const float *q, const float *z, int64_t out, int64_t in
             cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rank, (int)in, (int)k, 1, turn, (int)rank, z,
                         (int)in, 0, a, (int)in);
     }
-    return BL_OK;
+out:
+    bl_free(turn);
+    bl_free(value);
+    bl_free(gram);
+    return st;
 }
 
 /* A matrix of the host. */
@@ -212,30 +223,24 @@ bl_status bl_factor_svd_by(bl_factor_times *times, void *ctx, int64_t out, int64
 {
     const int64_t k = bl_factor_width(out, in, rank);
     bl_status st = check(out, in, rank, e);
-    float *y = NULL, *tau = NULL, *turn = NULL;
-    double *gram = NULL, *value = NULL;
+    float *y = NULL, *tau = NULL;
     const int threads = openblas_get_num_threads();
 
     if (st != BL_OK) return st;
     if (threads > 1) openblas_set_num_threads(1); /* else a team that calls this has done so */
-    if (!(y = bl_new((size_t)(k * out) + 16, sizeof *y, e)) || !(tau = bl_new((size_t)k, sizeof *tau, e)) ||
-        !(turn = bl_new((size_t)(k * rank), sizeof *turn, e)) || !(value = bl_new((size_t)k, sizeof *value, e)) ||
-        !(gram = bl_new((size_t)(k * k), sizeof *gram, e))) {
+    if (!(y = bl_new((size_t)(k * out) + 16, sizeof *y, e)) || !(tau = bl_new((size_t)k, sizeof *tau, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     for (int i = 0; i < passes; i++) {
-        if (i) BL_TRY(orthonormal(basis, k, in, tau, e));
+        if (i) BL_TRY(bl_factor_orthonormal(basis, k, in, tau, e));
         BL_TRY(times(ctx, basis, k, false, y, e));
-        BL_TRY(orthonormal(y, k, out, tau, e));
+        BL_TRY(bl_factor_orthonormal(y, k, out, tau, e));
         BL_TRY(times(ctx, y, k, true, basis, e));
     }
-    st = triples(y, basis, out, in, k, rank, gram, value, turn, a, b, e);
+    st = bl_factor_triples(y, basis, out, in, k, rank, a, b, e);
 out:
     if (threads > 1) openblas_set_num_threads(threads);
-    bl_free(gram);
-    bl_free(value);
-    bl_free(turn);
     bl_free(tau);
     bl_free(y);
     return st;

@@ -29,6 +29,12 @@ bl_status bl_factor_svd_near(bl_backend *cpu, const float *w, int64_t out, int64
 typedef bl_status bl_factor_times(void *ctx, const float *x, int64_t k, bool back, float *y, bl_err *e);
 bl_status bl_factor_svd_by(bl_factor_times *times, void *ctx, int64_t out, int64_t in, int64_t rank, int passes,
                            float *basis, float *a, float *b, bl_err *e);
+/* What that is made of, on one thread where OpenBLAS has one: k rows of n numbers become an orthonormal basis of their
+ * span, the leading ones first, tau [k] is room; and with w near qt z, q [k, out] of orthonormal rows, z [k, in], the
+ * triples of that product. */
+bl_status bl_factor_orthonormal(float *x, int64_t k, int64_t n, float *tau, bl_err *e);
+bl_status bl_factor_triples(const float *q, const float *z, int64_t out, int64_t in, int64_t k, int64_t rank, float *a,
+                            float *b, bl_err *e);
 /* y (+)= x wt of w [rows, cols] on the host, x [n, cols]; turned: x w, x [n, rows]. Reads up to 64 bytes after w. */
 bl_status bl_factor_product(bl_backend *cpu, const float *x, const float *w, int64_t n, int64_t rows, int64_t cols,
                             bool turned, bool accumulate, float *y, bl_err *e);

@@ -351,6 +351,7 @@ typedef struct bl_ops {
     bl_status (*quad_form)(bl_backend *, const bl_quad_form_args *, bl_err *);
     bl_status (*hadamard)(bl_backend *, const bl_hadamard_args *, bl_err *);
     bl_status (*gptq_sweep)(bl_backend *, const bl_gptq_sweep_args *, bl_err *);
+    bl_status (*split_pass)(bl_backend *, const bl_split_pass_args *, bl_err *);
     bl_status (*scale)(bl_backend *, const bl_scale_args *, bl_err *);
     bl_status (*sq_error)(bl_backend *, const bl_sq_error_args *, bl_err *);
     bl_status (*clip_search)(bl_backend *, const bl_clip_search_args *, bl_err *);

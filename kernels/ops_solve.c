@@ -98,3 +98,29 @@ bl_status bl_check_gptq_sweep(const bl_gptq_sweep_args *a, bl_err *e)
         return bl_broken(e, "gptq_sweep", "the groups do not fit the columns");
     return BL_OK;
 }
+
+bool bl_split_pass_takes(const bl_format *f)
+{
+    return f->kind == BL_FMT_CODES && f->codes == BL_CODES_LQ && f->bits <= 4;
+}
+
+static bool flat(const bl_tensor *t, int64_t rows, int64_t cols)
+{
+    return t->buf && t->dtype == BL_F32 && bl_tensor_contiguous(t) && bl_tensor_count(t) == rows * cols;
+}
+
+bl_status bl_check_split_pass(const bl_split_pass_args *a, bl_err *e)
+{
+    const bool some = a->w.ndim == 2;
+    const int64_t out = some ? a->w.dim[0] : 0, in = some ? a->w.dim[1] : 0;
+    const int64_t rank = a->a.ndim == 2 ? a->a.dim[0] : 0, k = a->x.ndim == 2 ? a->x.dim[0] : 0;
+    if (!some || !flat(&a->w, out, in) || out < 1 || in < 1 || BL_MAX(out, in) > INT32_MAX ||
+        (a->a.buf && (!flat(&a->a, rank, in) || !flat(&a->b, out, rank))) ||
+        (a->importance.buf && !flat(&a->importance, out, in)) || (a->left.buf && !flat(&a->left, out, in)) ||
+        (a->rows.buf && (!flat(&a->rows, out, 1) || !flat(&a->cols, in, 1))) ||
+        (a->x.buf && (!flat(&a->x, k, a->back ? out : in) || !flat(&a->y, k, a->back ? in : out))))
+        return bl_broken(e, "split_pass", "the matrix, its factors and what is multiplied with it do not fit");
+    if (a->format && (!bl_split_pass_takes(a->format) || a->shape.out != out || a->shape.in != in))
+        return bl_broken(e, "split_pass", "the format is none of a few values with coded scales, or of another shape");
+    return a->format ? a->format->check(a->format, &a->shape, e) : BL_OK;
+}

@@ -95,6 +95,23 @@ typedef struct bl_gptq_sweep_args {
     double *loss;          /* host out, may be NULL: sum of e^2 / 2; tr(D (h + shift I) Dt) is twice that, D = w - w^ */
 } bl_gptq_sweep_args;
 
+/* A matrix beside what a format keeps of it and two factors (split.h): L = W - b a, Q what the format keeps of L (of
+ * NF2 to NF4 with coded scales), R = diag(rows) (W - Q) diag(cols); what is lost, and products with R, which is nowhere
+ * afterwards. */
+typedef struct bl_split_pass_args {
+    bl_tensor w;             /* f32 [out, in], contiguous, as all of these are */
+    bl_tensor a, b;          /* f32 [rank, in], [out, rank]; none: L = W */
+    const bl_format *format; /* NULL: Q = 0 */
+    bl_shape shape;
+    bl_tensor importance; /* f32 [out, in]; none: 1 */
+    bl_tensor rows, cols; /* f32 [out], [in], both or none: 1 */
+    bl_tensor x, y;       /* f32 [k, in], [k, out]: y = x Rt; or back, [k, out], [k, in]: y = x R; none: not wanted */
+    bool back;
+    bl_tensor left; /* f32 [out, in], out: L; none: not wanted */
+    double *cost;   /* host out: the sum of importance (L - Q)^2; NULL: not wanted */
+} bl_split_pass_args;
+bool bl_split_pass_takes(const bl_format *f);
+
 bl_status bl_check_permute(const bl_permute_args *a, bl_err *e);
 bl_status bl_check_diagonal(const bl_diagonal_args *a, bl_err *e);
 bl_status bl_check_hessian(const bl_backend *be, const bl_hessian_args *a, bl_err *e);
@@ -104,4 +121,5 @@ bl_status bl_check_cholesky_inverse(const bl_cholesky_inverse_args *a, bl_err *e
 bl_status bl_check_quad_form(const bl_quad_form_args *a, bl_err *e);
 bl_status bl_check_hadamard(const bl_hadamard_args *a, bl_err *e);
 bl_status bl_check_gptq_sweep(const bl_gptq_sweep_args *a, bl_err *e);
+bl_status bl_check_split_pass(const bl_split_pass_args *a, bl_err *e);
 #endif

@@ -61,31 +61,41 @@ out:
     return st;
 }
 
-bl_status bl_split_begin(bl_split_of *x, bl_err *e)
+bl_status bl_split_draw(bl_split_of *x, bl_err *e)
 {
-    enum { PASSES = 3 }; /* two after the first, as torch's svd_lowrank does it */
     const int64_t n = x->out * x->in, width = x->rank ? bl_factor_width(x->out, x->in, x->rank) : 0;
     bl_status st = BL_OK;
     bl_rng r = bl_rng_at(x->seed, bl_rng_key("split", (uint64_t)n), 0);
+    x->a = x->b = x->basis = x->d_row = x->d_col = NULL;
+    if (!x->rank) return BL_OK;
+    if (x->importance) BL_TRY(sides(x, e));
+    if (!(x->a = bl_new((size_t)(x->rank * x->in), sizeof *x->a, e)) ||
+        !(x->b = bl_new((size_t)(x->out * x->rank), sizeof *x->b, e)) ||
+        !(x->basis = bl_new((size_t)(width * x->in) + BEHIND, sizeof *x->basis, e)))
+        st = BL_E_NOMEM;
+    for (int64_t i = 0; st == BL_OK && i < width * x->in; i++) x->basis[i] = (float)bl_rng_normal(&r);
+out:
+    return st;
+}
+
+bl_status bl_split_begin(bl_split_of *x, bl_err *e)
+{
+    const int64_t n = x->out * x->in;
+    bl_status st = BL_OK;
     float *res = NULL;
     bl_backend *cpu = NULL;
     const int threads = openblas_get_num_threads();
 
-    x->a = x->b = x->basis = x->d_row = x->d_col = NULL;
+    BL_TRY(bl_split_draw(x, e));
     if (!x->rank) return BL_OK;
-    if (x->importance) BL_TRY(sides(x, e));
-    if (!(res = bl_new((size_t)n + BEHIND, sizeof *res, e)) ||
-        !(x->a = bl_new((size_t)(x->rank * x->in), sizeof *x->a, e)) ||
-        !(x->b = bl_new((size_t)(x->out * x->rank), sizeof *x->b, e)) ||
-        !(x->basis = bl_new((size_t)(width * x->in) + BEHIND, sizeof *x->basis, e))) {
+    if (!(res = bl_new((size_t)n + BEHIND, sizeof *res, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    for (int64_t i = 0; i < width * x->in; i++) x->basis[i] = (float)bl_rng_normal(&r);
     memcpy(res, x->w, (size_t)n * sizeof *res);
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu"}, &cpu, e));
     openblas_set_num_threads(1); /* one sequence of operations */
-    st = decompose(cpu, x, res, PASSES, x->basis, x->a, x->b, e);
+    st = decompose(cpu, x, res, BL_SPLIT_PASSES, x->basis, x->a, x->b, e);
     openblas_set_num_threads(threads);
 out:
     bl_backend_close(cpu);

@@ -30,6 +30,10 @@ typedef struct bl_split_of {
 } bl_split_of;
 bl_status bl_split_begin(bl_split_of *x, bl_err *e);
 void bl_split_end(bl_split_of *x);
+/* What it begins with itself: room, d_row and d_col, a random basis; and how often W is multiplied then: two passes
+ * after the first, as torch's svd_lowrank does it. */
+bl_status bl_split_draw(bl_split_of *x, bl_err *e);
+enum { BL_SPLIT_PASSES = 3 };
 
 typedef struct bl_split_job {
     const bl_split_of *of; /* begun */
@@ -43,4 +47,11 @@ typedef struct bl_split_job {
 } bl_split_job;
 /* Jobs on all threads; each one's numbers do not depend on the others. */
 bl_status bl_split_all(bl_split_job *job, size_t n, bl_err *e);
+
+/* The same with matrices on a device, which all that is as large as they are is computed on; what is narrow is
+ * decomposed on the threads of the host. Numbers are near those of above, not the same. Whether it can: the device has
+ * split_pass, which takes the formats, and triples are near ones. */
+bool bl_split_there_can(const bl_backend *be, const bl_split_job *job, size_t n);
+bl_status bl_split_there_begin(bl_backend *be, bl_split_of *x, bl_err *e);
+bl_status bl_split_there(bl_backend *be, bl_split_job *job, size_t n, bl_err *e); /* `left` wants a and b */
 #endif

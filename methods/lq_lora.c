@@ -96,6 +96,24 @@ typedef struct tried {
     float *w;
 } tried;
 
+/* ---- on the device where it can, else on the host's threads ---- */
+static bool there(const bl_method_run *r)
+{
+    const bl_split_of of = {.exact = ((const opts *)r->opts)->exact};
+    const bl_split_job job = {.of = &of, .format = bl_format_find("nf4_lq")};
+    return bl_split_there_can(r->be, &job, 1);
+}
+
+static bl_status begin(const bl_method_run *r, bl_split_of *of, bl_err *e)
+{
+    return there(r) ? bl_split_there_begin(r->be, of, e) : bl_split_begin(of, e);
+}
+
+static bl_status split(const bl_method_run *r, bl_split_job *job, size_t n, bl_err *e)
+{
+    return there(r) ? bl_split_there(r->be, job, n, e) : bl_split_all(job, n, e);
+}
+
 static bl_status tried_new(const bl_method_run *r, const plan *p, size_t i, tried *x, bl_split_job *job, bl_err *e)
 {
     const bl_linear *l = &r->model->linears[i];
@@ -103,7 +121,7 @@ static bl_status tried_new(const bl_method_run *r, const plan *p, size_t i, trie
     if (!(x->w = bl_new((size_t)(l->out * l->in), sizeof *x->w, e))) return BL_E_NOMEM;
     BL_TRY(bl_lora_dense(r, l, x->w, e));
     x->of = split_of(r, p, i, x->w);
-    BL_TRY(bl_split_begin(&x->of, e));
+    BL_TRY(begin(r, &x->of, e));
     for (size_t c = 0; c < p->m; c++)
         job[c] = (bl_split_job){.of = &x->of,
                                 .format = bl_lq_format(&p->grid[c]),
@@ -129,7 +147,7 @@ static bl_status weigh(const bl_method_run *r, plan *p, int64_t block, bl_err *e
         goto out;
     }
     for (size_t i = 0; i < n; i++) BL_TRY(tried_new(r, p, first + i, &x[i], job + i * p->m, e));
-    BL_TRY(bl_split_all(job, n * p->m, e));
+    BL_TRY(split(r, job, n * p->m, e));
     for (size_t i = 0; i < n * p->m; i++) {
         p->cost[first * p->m + i] = job[i].cost;
         p->size[first * p->m + i] = bl_lq_size(&p->grid[i % p->m], &m->linears[first + i / p->m]);
@@ -198,7 +216,7 @@ static bl_status part_new(const bl_method_run *r, const plan *p, size_t i, part 
         return BL_E_NOMEM;
     BL_TRY(bl_lora_dense(r, l, x->w, e));
     x->of = split_of(r, p, i, x->w);
-    BL_TRY(bl_split_begin(&x->of, e));
+    BL_TRY(begin(r, &x->of, e));
     *job = (bl_split_job){.of = &x->of,
                           .format = bl_lq_format(c),
                           .shape = bl_lq_shape(c, l),
@@ -240,7 +258,7 @@ static bl_status decompose(const bl_method_run *r, const plan *p, bl_trainable *
         goto out;
     }
     for (size_t i = 0; i < n; i++) BL_TRY(part_new(r, p, first + i, &x[i], &job[i], e));
-    BL_TRY(bl_split_all(job, n, e));
+    BL_TRY(split(r, job, n, e));
     for (size_t i = 0; i < n; i++) BL_TRY(take(r, t, first + i, &x[i], &job[i], e));
     bl_log(BL_LOG_INFO, "lq-lora: block %lld of %lld decomposed in %.2f s", (long long)block + 1,
            (long long)m->config.n_layers, bl_now() - t0);
@@ -288,7 +306,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_lq_lora = {
     .name = "lq-lora",
-    .version = 3,
+    .version = 4,
     .title = "Low-rank plus quantized matrices within a budget of bits",
     .cite = "Guo et al. 2023, arXiv 2311.12023",
     .doc = "Each matrix is a quantized one (normal floats of 2 to 4 bits, scales coded too) and adapters, found in "

@@ -286,6 +286,7 @@ bl_status bl_cpu_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
 bl_status bl_cpu_grid(bl_backend *, const bl_grid_args *, bl_err *);
 bl_status bl_cpu_grid_grad(bl_backend *, const bl_grid_grad_args *, bl_err *);
 bl_status bl_cpu_merged_grid(bl_backend *, const bl_merged_grid_args *, bl_err *);
+bl_status bl_cpu_split_pass(bl_backend *, const bl_split_pass_args *, bl_err *);
 bl_status bl_cpu_step_search(bl_backend *, const bl_step_search_args *, bl_err *);
 bl_status bl_cpu_scale_grad(bl_backend *, const bl_scale_grad_args *, bl_err *);
 bl_status bl_cpu_differ(bl_backend *, const bl_differ_args *, bl_err *);

@@ -270,6 +270,7 @@ const bl_ops bl_ops_cpu = {
     .quad_form = bl_fast_quad_form,
     .hadamard = bl_cpu_hadamard,
     .gptq_sweep = bl_fast_gptq_sweep,
+    .split_pass = bl_cpu_split_pass,
     .scale = bl_cpu_scale,
     .sq_error = bl_cpu_sq_error,
     .clip_search = bl_cpu_clip_search,

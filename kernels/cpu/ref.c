@@ -46,6 +46,7 @@ const bl_ops bl_ops_ref = {
     .quad_form = bl_ref_quad_form,
     .hadamard = bl_cpu_hadamard,
     .gptq_sweep = bl_ref_gptq_sweep,
+    .split_pass = bl_cpu_split_pass,
     .scale = bl_cpu_scale,
     .sq_error = bl_cpu_sq_error,
     .clip_search = bl_cpu_clip_search,

@@ -207,6 +207,7 @@ bl_status bl_cuda_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
 bl_status bl_cuda_grid(bl_backend *, const bl_grid_args *, bl_err *);
 bl_status bl_cuda_grid_grad(bl_backend *, const bl_grid_grad_args *, bl_err *);
 bl_status bl_cuda_merged_grid(bl_backend *, const bl_merged_grid_args *, bl_err *);
+bl_status bl_cuda_split_pass(bl_backend *, const bl_split_pass_args *, bl_err *);
 bl_status bl_cuda_step_search(bl_backend *, const bl_step_search_args *, bl_err *);
 /* round.c */
 bl_status bl_cuda_scale_grad(bl_backend *, const bl_scale_grad_args *, bl_err *);

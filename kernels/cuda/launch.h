@@ -384,6 +384,21 @@ typedef struct bl_cu_scale_back {
 void bl_cu_act_round(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
                      int64_t group, int bits, bool symmetric);
 void bl_cu_act_round_back(bl_stream s, const bl_cu_act_back *a);
+/* split_pass.cu: scales of normal floats as they are read, [rows, groups], codes of `bits` of blocks of `each` whose
+ * largest is f32, f16 or bf16 (0, 1, 2); least [3]: the least largest, and whether one is no number, or does not fit.
+ */
+void bl_cu_lq_scales(bl_stream s, const float *x, int64_t rows, int64_t in, int64_t group, int64_t each, int bits,
+                     int type, float *scale, uint32_t *least);
+typedef struct bl_cu_rests {
+    float *x;                                        /* [rows, in]: what is kept of it is taken from w, in its place */
+    const float *s, *w, *importance, *d_row, *d_col; /* s as above; w NULL: x stays; the others may be NULL */
+    double *sums;                                    /* [bl_cu_rests_sums()] */
+    int64_t rows, in, group, groups;
+    int values; /* 4, 8, 16 in ascending order with what is between them; 0: nothing is kept */
+    float value[16], bound[16], zero;
+} bl_cu_rests;
+int bl_cu_rests_sums(void);
+void bl_cu_lq_rests(bl_stream s, const bl_cu_rests *m);
 /* merged.cu */
 typedef struct bl_cu_merged {
     const float *a, *b, *scale, *offset;

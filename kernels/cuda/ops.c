@@ -264,6 +264,7 @@ const bl_ops bl_ops_cuda = {
     .quad_form = bl_cuda_quad_form,
     .hadamard = bl_cuda_hadamard,
     .gptq_sweep = bl_cuda_gptq_sweep,
+    .split_pass = bl_cuda_split_pass,
     .scale = bl_cuda_scale,
     .sq_error = bl_cuda_sq_error,
     .clip_search = bl_cuda_clip_search,

@@ -310,6 +310,60 @@ static void a_product_loses_less_and_jobs_do_not_meet(void **state)
     bl_split_end(&of);
 }
 
+/* Passes over matrices that are elsewhere, narrow factors between them: the decompositions of the host but for the
+ * rounding of sums, with and without information, matrices of several shapes at once. */
+static void passes_elsewhere_find_the_same_decompositions(void **state)
+{
+    static const int64_t sides[3][2] = {{48, 40}, {40, 72}, {33, 17}};
+    static float w[3][72 * 72], f[3][72 * 72], a[2][9][8 * 72], b[2][9][72 * 8], left[9][72 * 72];
+    bl_split_job job[2][9];
+    bl_split_of of[2][3];
+    bl_backend *be;
+    bl_rng r = bl_rng_at(12, 1, 0);
+    (void)state;
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu"}, &be, &e));
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < 72 * 72; i++) {
+            w[k][i] = (float)bl_rng_normal(&r);
+            f[k][i] = (float)(0.05 + bl_rng_uniform(&r));
+        }
+    for (int where = 0; where < 2; where++) {
+        for (int k = 0; k < 3; k++) {
+            of[where][k] = (bl_split_of){.w = w[k],
+                                         .importance = k ? f[k] : NULL,
+                                         .out = sides[k][0],
+                                         .in = sides[k][1],
+                                         .rank = k == 2 ? 0 : 8,
+                                         .seed = 3};
+            assert_ok(where ? bl_split_there_begin(be, &of[1][k], &e) : bl_split_begin(&of[0][k], &e));
+        }
+        for (int i = 0; i < 9; i++) {
+            const config c = {"", 2 + i % 3, 2 + i % 5, BL_BF16, i % 2 ? 8 : 15, 16};
+            job[where][i] = (bl_split_job){.of = &of[where][i / 3],
+                                           .format = format_of(&c),
+                                           .shape = shape_of(&c, sides[i / 3][0], sides[i / 3][1]),
+                                           .rounds = 1 + i % 4,
+                                           .a = a[where][i],
+                                           .b = b[where][i],
+                                           .left = where ? left[i] : NULL};
+        }
+        assert_ok(where ? bl_split_there(be, job[1], 9, &e) : bl_split_all(job[0], 9, &e));
+    }
+    for (int i = 0; i < 9; i++) {
+        const bl_split_of *x = &of[0][i / 3];
+        assert_true(fabs(job[1][i].cost - job[0][i].cost) <= 2e-3 * job[0][i].cost);
+        for (int64_t n = 0; n < x->out * x->in; n++) {
+            double rest = w[i / 3][n];
+            for (int64_t k = 0; k < x->rank; k++)
+                rest -= (double)b[1][i][n / x->in * x->rank + k] * a[1][i][k * x->in + n % x->in];
+            assert_float_equal(left[i][n], rest, 1e-4);
+        }
+    }
+    for (int i = 0; i < 6; i++) bl_split_end(&of[i / 3][i % 3]);
+    assert_false(bl_split_there_can(be, job[1], 9)); /* the host has a way of its own */
+    bl_backend_close(be);
+}
+
 /* What is kept without codes has the bits of what is packed and unpacked: every width of the codes and of their scales'
  * codes, groups that end short, rows of zeros. */
 static void what_is_kept_without_codes_is_what_is_unpacked(void **state)
@@ -443,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_weighted_decomposition_is_the_published_one),
         cmocka_unit_test(information_of_rank_one_is_weighted_exactly),
         cmocka_unit_test(a_product_loses_less_and_jobs_do_not_meet),
+        cmocka_unit_test(passes_elsewhere_find_the_same_decompositions),
         cmocka_unit_test(what_is_kept_without_codes_is_what_is_unpacked),
         cmocka_unit_test(budgets_are_met_at_the_recorded_costs),
         cmocka_unit_test(both_solvers_are_within_a_step_of_the_best_of_all),

@@ -484,6 +484,62 @@ static void blocks_that_are_too_wide_are_refused(void **state)
     both_drop(s);
 }
 
+/* Formats of every width, groups that end short, scales of every type, ranks, with and without weights of rows and
+ * columns; one weight on the other side of a rounding is some 1e-4 of these few. */
+static void a_pass_of_a_decomposition_is_plain_cs(void **state)
+{
+    static const char *const formats[] = {"nf2_lq", "nf3_lq", "nf4_lq"};
+    static const bl_dtype scales[] = {BL_F32, BL_F16, BL_BF16};
+    static const int64_t sides[][2] = {{7, 30}, {130, 96}, {64, 520}};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t f = 0; f < BL_COUNT(formats) + 1; f++)
+        for (size_t k = 0; k < BL_COUNT(sides); k++) {
+            const int64_t out = sides[k][0], in = sides[k][1], rank = k == 0 ? 0 : 5, wide = 6;
+            const bool weighted = (f + k) % 2;
+            const bl_tensor none = {0};
+            both w = both_random(false, out, in, 1, 1), a = both_random(false, BL_MAX(rank, 1), in, 2, 0.1f),
+                 b = both_random(false, out, BL_MAX(rank, 1), 3, 1), i = both_random(false, out, in, 4, 1),
+                 rows = both_flat(both_random(false, 1, out, 5, 1)), cols = both_flat(both_random(false, 1, in, 6, 1)),
+                 x = both_random(false, wide, in, 7, 1), y = both_new(BL_F32, false, wide, out),
+                 back = both_new(BL_F32, false, wide, in), left = both_new(BL_F32, false, out, in);
+            double lost[2];
+            for (int64_t j = 0; j < out * in; j++) both_f32(i)[j] = fabsf(both_f32(i)[j]);
+            both_send(i);
+            for (int there = 0; there < 2; there++) {
+                bl_backend *be = there ? gpu : cpu;
+#define AT(v) (there ? (v).g : (v).c)
+                bl_split_pass_args p = {.w = AT(w),
+                                        .a = rank ? AT(a) : none,
+                                        .b = rank ? AT(b) : none,
+                                        .format = f < BL_COUNT(formats) ? bl_format_find(formats[f]) : NULL,
+                                        .shape = {.out = out,
+                                                  .in = in,
+                                                  .group = k == 1 ? 64 : 16,
+                                                  .scale = scales[(f + k) % 3],
+                                                  .scale_bits = 2 + (int)(f + k) % 3 * 3,
+                                                  .scale_group = k == 2 ? 64 : 16},
+                                        .importance = weighted ? AT(i) : none,
+                                        .rows = weighted ? AT(rows) : none,
+                                        .cols = weighted ? AT(cols) : none,
+                                        .x = AT(x),
+                                        .y = AT(y),
+                                        .left = AT(left),
+                                        .cost = &lost[there]};
+                assert_ok(be->ops->split_pass(be, &p, &e));
+                p.x = AT(y), p.y = AT(back), p.back = true, p.cost = NULL, p.left = none;
+                assert_ok(be->ops->split_pass(be, &p, &e));
+#undef AT
+            }
+            ASSERT_NEAR(left, 1e-12);
+            ASSERT_NEAR(y, 1e-4);
+            ASSERT_NEAR(back, 1e-4);
+            assert_true(fabs(lost[1] - lost[0]) <= 1e-3 * lost[0]);
+            both all[] = {w, a, b, i, rows, cols, x, y, back, left};
+            for (size_t j = 0; j < BL_COUNT(all); j++) both_drop(all[j]);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -496,6 +552,7 @@ int main(void)
         cmocka_unit_test(what_inputs_lost_is_gathered_and_folded),
         cmocka_unit_test(searches_are_the_processors),
         cmocka_unit_test(blocks_that_are_too_wide_are_refused),
+        cmocka_unit_test(a_pass_of_a_decomposition_is_plain_cs),
     };
     return cmocka_run_group_tests_name("gpu_solve", tests, gpu_set_up, gpu_tear_down);
 }
