@@ -61,13 +61,16 @@ typedef struct plan {
     size_t m;            /* of them */
     double *cost, *size; /* [linears, m] */
     int *choice;         /* [linears] */
+    float **a, **b;      /* [linears] what adapters begin as, on the host */
     float **fisher;      /* NULL: none */
     uint32_t targets;
 } plan;
 
 static void plan_free(const bl_method_run *r, plan *p)
 {
-    bl_lq_fisher_free(r->model, p->fisher);
+    bl_lq_lists_free(r->model, p->fisher);
+    bl_lq_lists_free(r->model, p->a);
+    bl_lq_lists_free(r->model, p->b);
     bl_free(p->cost);
     bl_free(p->size);
     bl_free(p->choice);
@@ -80,7 +83,7 @@ static int64_t rank_of(const bl_method_run *r, const plan *p, const bl_linear *l
 
 static bl_split_of split_of(const bl_method_run *r, const plan *p, size_t i, const float *w)
 {
-    const bl_linear *l = &r->model->linears[i];
+    const bl_linear *l = &r->model->linears[i]; /* its shape */
     return (bl_split_of){.w = w,
                          .importance = p->fisher ? p->fisher[i] : NULL,
                          .out = l->out,
@@ -114,9 +117,10 @@ static bl_status split(const bl_method_run *r, bl_split_job *job, size_t n, bl_e
     return there(r) ? bl_split_there(r->be, job, n, e) : bl_split_all(job, n, e);
 }
 
-static bl_status tried_new(const bl_method_run *r, const plan *p, size_t i, tried *x, bl_split_job *job, bl_err *e)
+static bl_status tried_new(const bl_method_run *r, const plan *p, const bl_model *m, size_t i, tried *x,
+                           bl_split_job *job, bl_err *e)
 {
-    const bl_linear *l = &r->model->linears[i];
+    const bl_linear *l = &m->linears[i];
     bl_status st = BL_OK;
     if (!(x->w = bl_new((size_t)(l->out * l->in), sizeof *x->w, e))) return BL_E_NOMEM;
     BL_TRY(bl_lora_dense(r, l, x->w, e));
@@ -133,9 +137,8 @@ out:
 }
 
 /* The costs and sizes of the linears of a block, all configurations of all of them on all threads at once. */
-static bl_status weigh(const bl_method_run *r, plan *p, int64_t block, bl_err *e)
+static bl_status weigh(const bl_method_run *r, plan *p, const bl_model *m, int64_t block, bl_err *e)
 {
-    const bl_model *m = r->model;
     const size_t n = (size_t)m->blocks[block].n_linears, first = (size_t)(m->blocks[block].linear - m->linears);
     bl_status st = BL_OK;
     const double t0 = bl_now();
@@ -146,7 +149,7 @@ static bl_status weigh(const bl_method_run *r, plan *p, int64_t block, bl_err *e
         st = BL_E_NOMEM;
         goto out;
     }
-    for (size_t i = 0; i < n; i++) BL_TRY(tried_new(r, p, first + i, &x[i], job + i * p->m, e));
+    for (size_t i = 0; i < n; i++) BL_TRY(tried_new(r, p, m, first + i, &x[i], job + i * p->m, e));
     BL_TRY(split(r, job, n * p->m, e));
     for (size_t i = 0; i < n * p->m; i++) {
         p->cost[first * p->m + i] = job[i].cost;
@@ -164,6 +167,29 @@ out:
     return st;
 }
 
+/* Of all blocks: those of the model, which are there where Fisher information asked for them; else one after another of
+ * the same weights, none of which stays. */
+static bl_status weigh_all(const bl_method_run *r, plan *p, bl_err *e)
+{
+    bl_model *m = NULL;
+    bl_status st = BL_OK;
+    if (((const opts *)r->opts)->plain)
+        BL_TRY(bl_model_open(r->model->ckpt, r->be, &(bl_model_opts){.stream = true, .as_stored = true, .max_len = 1},
+                             &m, e));
+    for (int64_t b = 0; b < r->model->config.n_layers; b++) {
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            goto out;
+        }
+        if (m) BL_TRY(bl_block_acquire(m, b, e));
+        BL_TRY(weigh(r, p, m ? m : r->model, b, e));
+        if (m) bl_block_release(m, b);
+    }
+out:
+    bl_model_close(m);
+    return st;
+}
+
 static bl_status choose(const bl_method_run *r, plan *p, bl_err *e)
 {
     const opts *o = r->opts;
@@ -173,13 +199,11 @@ static bl_status choose(const bl_method_run *r, plan *p, bl_err *e)
     double weights = 0;
 
     if (!(p->cost = bl_new(n * p->m, sizeof *p->cost, e)) || !(p->size = bl_new(n * p->m, sizeof *p->size, e)) ||
-        !(p->choice = bl_new(n, sizeof *p->choice, e)))
+        !(p->choice = bl_new(n, sizeof *p->choice, e)) || !(p->a = bl_new(n, sizeof *p->a, e)) ||
+        !(p->b = bl_new(n, sizeof *p->b, e)))
         return BL_E_NOMEM;
     for (size_t i = 0; i < n; i++) weights += (double)r->model->linears[i].out * (double)r->model->linears[i].in;
-    for (int64_t b = 0; b < r->model->config.n_layers; b++) {
-        if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-        BL_TRY(weigh(r, p, b, e));
-    }
+    BL_TRY(weigh_all(r, p, e));
     BL_TRY((o->solver == GLPK ? bl_assign_exact : bl_assign)(p->cost, p->size, n, p->m, o->bits * weights, p->choice,
                                                              &d, e));
     bl_log(BL_LOG_INFO, "lq-lora: %zu matrices, %zu configurations each: %.4f bits a weight, error %.6g, at least %.6g",
@@ -228,23 +252,35 @@ out:
     return st;
 }
 
-static bl_status take(const bl_method_run *r, bl_trainable *t, size_t i, part *x, const bl_split_job *job, bl_err *e)
+/* The rest goes into the model; A and B are kept until adapters are there, which is after the last block was loaded. */
+static bl_status take(const bl_method_run *r, plan *p, size_t i, part *x, const bl_split_job *job, bl_err *e)
+{
+    bl_status st = bl_lora_store(r, &r->model->linears[i], x->left, job->format, &job->shape, BL_RANGE_OWN, e);
+    if (st != BL_OK) return st;
+    p->a[i] = x->a;
+    p->b[i] = x->b;
+    x->a = x->b = NULL;
+    return BL_OK;
+}
+
+static bl_status give(plan *p, bl_trainable *t, size_t i, bl_err *e)
 {
     bl_effective *w = &t->w[i];
-    bl_linear *l = w->linear;
-    bl_status st = BL_OK;
-    BL_TRY(bl_lora_store(r, l, x->left, job->format, &job->shape, BL_RANGE_OWN, e));
-    if (!x->of.rank) goto out;
-    const float by = (float)(1 / sqrt((double)l->adapter[w->adapter].scale));
-    for (int64_t k = 0; k < x->of.rank * l->in; k++) x->a[k] *= by;
-    for (int64_t k = 0; k < l->out * x->of.rank; k++) x->b[k] *= by;
-    st = bl_effective_begin(t, w, x->a, x->b, false, e);
-out:
+    const bl_linear *l = w->linear;
+    if (w->adapter < 0) return BL_OK;
+    const bl_lowrank *to = &l->adapter[w->adapter];
+    const float by = (float)(1 / sqrt((double)to->scale));
+    for (int64_t k = 0; k < to->a.dim[0] * l->in; k++) p->a[i][k] *= by;
+    for (int64_t k = 0; k < l->out * to->a.dim[0]; k++) p->b[i][k] *= by;
+    bl_status st = bl_effective_begin(t, w, p->a[i], p->b[i], false, e);
+    bl_free(p->a[i]);
+    bl_free(p->b[i]);
+    p->a[i] = p->b[i] = NULL;
     return st;
 }
 
 /* The linears of a block on all threads. */
-static bl_status decompose(const bl_method_run *r, const plan *p, bl_trainable *t, int64_t block, bl_err *e)
+static bl_status decompose(const bl_method_run *r, plan *p, int64_t block, bl_err *e)
 {
     const bl_model *m = r->model;
     const size_t n = (size_t)m->blocks[block].n_linears;
@@ -259,7 +295,7 @@ static bl_status decompose(const bl_method_run *r, const plan *p, bl_trainable *
     }
     for (size_t i = 0; i < n; i++) BL_TRY(part_new(r, p, first + i, &x[i], &job[i], e));
     BL_TRY(split(r, job, n, e));
-    for (size_t i = 0; i < n; i++) BL_TRY(take(r, t, first + i, &x[i], &job[i], e));
+    for (size_t i = 0; i < n; i++) BL_TRY(take(r, p, first + i, &x[i], &job[i], e));
     bl_log(BL_LOG_INFO, "lq-lora: block %lld of %lld decomposed in %.2f s", (long long)block + 1,
            (long long)m->config.n_layers, bl_now() - t0);
 out:
@@ -282,11 +318,17 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
     p.m = bl_lq_grid(o->grid == GRID_243, p.grid);
     BL_TRY(bl_lora_targets(&o->lora, &p.targets, e));
     lora.targets = p.targets;
-    BL_TRY(bl_trainable_reach(t, r->model->config.n_layers - 1, e));
-    if (!o->plain) BL_TRY(bl_lq_fisher(r, &p.fisher, e));
+    if (!o->plain) {
+        BL_TRY(bl_trainable_reach(t, r->model->config.n_layers - 1, e));
+        BL_TRY(bl_lq_fisher(r, &p.fisher, e));
+    }
     BL_TRY(choose(r, &p, e));
+    for (int64_t b = 0; b < r->model->config.n_layers; b++) {
+        BL_TRY(bl_trainable_reach(t, b, e));
+        BL_TRY(decompose(r, &p, b, e));
+    }
     BL_TRY(bl_train_lora(t, &lora, e));
-    for (int64_t b = 0; b < r->model->config.n_layers; b++) BL_TRY(decompose(r, &p, t, b, e));
+    for (size_t i = 0; i < r->model->n_linears; i++) BL_TRY(give(&p, t, i, e));
 out:
     plan_free(r, &p);
     return st;
@@ -321,6 +363,7 @@ const bl_method bl_method_lq_lora = {
     .word = "bits",
     .needs = BL_NEED_GRADIENTS | BL_NEED_TRAINING,
     .spares = spares,
+    .packs_first = true,
     .opts = rows,
     .opts_size = sizeof(opts),
     .check = check,

@@ -25,7 +25,7 @@ const bl_lq_config *bl_lq_guess(const bl_model *m, const bl_linear *l, double bi
 
 /* Of each linear of the blocks, by its place in the model: the mean over windows of the squared gradient of the nll of
  * a window, [out, in] on the host (the diagonal of the empirical Fisher information). The weights become f32, with the
- * values that they have. bl_lq_fisher_free. */
+ * values that they have. bl_lq_lists_free. */
 bl_status bl_lq_fisher(const bl_method_run *r, float ***out, bl_err *e);
-void bl_lq_fisher_free(const bl_model *m, float **f);
+void bl_lq_lists_free(const bl_model *m, float **f);
 #endif

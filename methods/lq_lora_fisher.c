@@ -3,7 +3,7 @@
 #include "harness/quant/calibrate.h"
 #include "harness/train/gradients.h"
 
-void bl_lq_fisher_free(const bl_model *m, float **f)
+void bl_lq_lists_free(const bl_model *m, float **f)
 {
     for (size_t i = 0; f && i < m->n_linears; i++) bl_free(f[i]);
     bl_free(f);
@@ -94,7 +94,7 @@ out:
     for (size_t i = 0; sum && i < t->n_params; i++) r->ops->buffer_free(sum[i].buf);
     r->ops->buffer_free(room.buf);
     bl_free(sum);
-    bl_lq_fisher_free(m, f);
+    bl_lq_lists_free(m, f);
     bl_trainable_free(t);
     bl_model_rest(m); /* training is planned without it */
     return st;

@@ -131,10 +131,27 @@ static void every_method_goes_on_bit_for_bit_in_the_memory_that_was_planned(void
     assert_true(seen > 5);
 }
 
+/* Without Fisher information no more than a block of the weights as they were is there: a shape is trained within a
+ * limit that all of its weights are above. */
+static void a_matrix_and_its_adapters_are_found_with_one_block_in_memory(void **state)
+{
+    (void)state;
+    study_write(S.dir, "few.jsonl", "{\"ids\": [5, 9, 2, 7, 1, 3]}\n");
+    for (int i = 0; i < 2; i++) {
+        ran r = SAY(NULL, "finetune", "synth:lessons-5m", "--method",
+                    i ? "lq-lora:2.75+plain+rank=2+rounds=1+grid-rounds=1" : "lora+rank=2", "--data", "@dir/few.jsonl",
+                    "--steps", "1", "--device", "cpu", "--mem-limit", "8", "-o", "@dir/within");
+        if (i) expect(&r, 0, NULL);
+        else assert_non_null(strstr(r.err, "bytes do not fit"));
+        ran_free(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_method_goes_on_bit_for_bit_in_the_memory_that_was_planned),
+        cmocka_unit_test(a_matrix_and_its_adapters_are_found_with_one_block_in_memory),
     };
     return cmocka_run_group_tests_name("all_trained", tests, begin_study, end_study);
 }
