@@ -362,10 +362,10 @@ out:
     return st;
 }
 
-/* Of the trained adapters of linears that read the same x; dropped: what they read instead, its gradient dropped as it
- * was. */
-static bl_status adapter_gradients(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, const bl_tensor *dy,
-                                   bl_tensor dx, bool accumulate, bl_err *e)
+/* Of the trained adapters of linears that read the same x; seen: what the weights beside them read, where that is not
+ * x because some of it was dropped. dx may be x. */
+static bl_status adapter_gradients(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, bl_tensor seen,
+                                   const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
 {
     bl_lowrank_grad_args a = {.x = x, .dx = dx, .accumulate = accumulate};
     bl_status st = BL_OK;
@@ -390,7 +390,7 @@ static bl_status adapter_gradients(bl_trainable *t, bl_effective *const *w, int 
     BL_TRY(t->m->be->ops->lowrank_grad(t->m->be, &a, e));
     for (int i = 0, k = 0; i < n; i++) {
         if (w[i]->adapter < 0) continue;
-        if (w[i]->form) BL_TRY(w[i]->form->chain(t, w[i], x, dy[i], a.of[k].da, a.of[k].db, e));
+        if (w[i]->form) BL_TRY(w[i]->form->chain(t, w[i], seen, dy[i], a.of[k].da, a.of[k].db, e));
         k++;
     }
 out:
@@ -403,7 +403,7 @@ static bl_status dropped_gradient(bl_trainable *t, bl_effective *w, bl_tensor x,
     bl_tensor xd;
     BL_TRY(bl_effective_room(t, BL_WORK_X, x.dim[0], x.dim[1], &xd, e));
     BL_TRY(drop(t, w, 0, x, xd, false, e));
-    BL_TRY(adapter_gradients(t, &w, 1, xd, &dy, dx.buf ? xd : dx, false, e));
+    BL_TRY(adapter_gradients(t, &w, 1, xd, x, &dy, dx.buf ? xd : dx, false, e));
     if (dx.buf) BL_TRY(drop(t, w, 0, xd, dx, true, e));
 out:
     return st;
@@ -443,7 +443,7 @@ static bl_status apart(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor 
     if (act.bits && dx.buf) BL_TRY(bl_effective_room(t, BL_WORK_BACK, x.dim[0], x.dim[1], &dx, e));
     BL_TRY(rest_backward(t, w, x, dy, dx, !act.bits && accumulate, e));
     if (w->adapter >= 0 && w->dropout > 0) BL_TRY(dropped_gradient(t, w, x, dy, dx, e));
-    else BL_TRY(adapter_gradients(t, &w, 1, x, &dy, dx, true, e));
+    else BL_TRY(adapter_gradients(t, &w, 1, x, x, &dy, dx, true, e));
     if (act.bits && dx.buf)
         BL_TRY(t->m->be->ops->act_round_grad(t->m->be,
                                              &(bl_act_round_grad_args){.x = seen,
@@ -468,10 +468,10 @@ bl_status bl_effectives_backward(bl_trainable *t, bl_effective *const *w, int n,
     /* On wide devices a short product that adds to dx takes twice the time of one that writes it, which is hidden where
      * a long one does. */
     const bool first = together && t->m->be->wide > 1;
-    if (first) BL_TRY(adapter_gradients(t, w, n, x, dy, dx, accumulate, e));
+    if (first) BL_TRY(adapter_gradients(t, w, n, x, x, dy, dx, accumulate, e));
     for (int i = 0; first && i < n; i++) accumulate |= w[i]->adapter >= 0;
     for (int i = 0; i < n; i++) BL_TRY((together ? rest_backward : apart)(t, w[i], x, dy[i], dx, accumulate || i, e));
-    if (together && !first) BL_TRY(adapter_gradients(t, w, n, x, dy, dx, true, e));
+    if (together && !first) BL_TRY(adapter_gradients(t, w, n, x, x, dy, dx, true, e));
 out:
     return st;
 }

@@ -80,8 +80,8 @@ typedef struct bl_adapter_rule {
     bool product; /* `chain` takes room DW for a product of the linear's own */
     /* Parameters to the model's A and B, and what else the linear computes with, after each change of them. */
     bl_status (*make)(bl_trainable *t, bl_effective *w, bl_err *e);
-    /* da, db, f32, the gradients of the model's A and B over a pass of x with the gradient dy of the output, become
-     * those of the parameters, added to what is there. */
+    /* da, db, f32, the gradients of the model's A and B over a pass of x, whatever of it the adapter saw, with the
+     * gradient dy of the output, become those of the parameters, added to what is there. */
     bl_status (*chain)(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor da, bl_tensor db,
                        bl_err *e);
     /* What is kept in the adapter's place once training ends; NULL: it is. */

@@ -29,6 +29,7 @@ static double loss_of(bl_trainable *t, const bl_train_batch *b, uint32_t pass)
     double nll, n = (double)bl_train_batch_tokens(b);
     for (size_t i = 0; i < t->n_params; i++) assert_ok(t->m->be->ops->fill(t->m->be, &t->param[i].grad, 0, &e));
     t->pass = pass;
+    assert_ok(bl_trainable_make(t, &e));
     assert_ok(bl_gradients(t, b, 1 / n, &nll, &e));
     return nll / n;
 }
@@ -36,9 +37,10 @@ static double loss_of(bl_trainable *t, const bl_train_batch *b, uint32_t pass)
 /* On the CPU the numbers of a tensor are in host memory. */
 static float *numbers(const bl_tensor *t) { return (float *)(void *)((char *)t->buf->data + t->offset); }
 
-/* Every parameter is moved along its gradient, with noise that is as large, and the loss changes as their product
- * says: |g| (|g| + g . noise). */
-static void assert_gradients(const char *what, bl_trainable *t, const bl_train_batch *b, double tolerance)
+/* Every parameter whose name has `only` in it is moved along its gradient, with noise that is as large, and the loss
+ * changes as their product says: |g| (|g| + g . noise). */
+static void assert_gradients_of(const char *only, const char *what, bl_trainable *t, const bl_train_batch *b,
+                                double tolerance)
 {
     bl_rng r = bl_rng_at(3, 9, 0);
     double all = 0;
@@ -52,6 +54,7 @@ static void assert_gradients(const char *what, bl_trainable *t, const bl_train_b
     }
     for (size_t i = 0; i < t->n_params; i++) {
         const bl_trained *p = &t->param[i];
+        if (!strstr(p->name, only)) continue;
         int64_t n = bl_tensor_count(&p->value);
         float *x = numbers(&p->value), *was = malloc((size_t)n * sizeof *was), *u = malloc((size_t)n * sizeof *u);
         double length = 0, slope = 0, step, side[2];
@@ -77,6 +80,11 @@ static void assert_gradients(const char *what, bl_trainable *t, const bl_train_b
     }
     for (size_t i = 0; i < t->n_params; i++) free(g[i]);
     free(g);
+}
+
+static void assert_gradients(const char *what, bl_trainable *t, const bl_train_batch *b, double tolerance)
+{
+    assert_gradients_of("", what, t, b, tolerance);
 }
 
 static void gradients_of_every_architecture_are_those_of_central_differences(void **state)
@@ -128,6 +136,28 @@ static void gradients_of_adapters_are_those_of_central_differences(void **state)
         assert_int_equal(t->n_params, 2 * (all[i].o.targets ? 4 : f.m->n_linears));
         set_b(t);
         assert_gradients(all[i].model, t, &b, 0.01);
+        bl_trainable_free(t);
+        fixture_close(&f);
+    }
+}
+
+/* Of DoRA those of the lengths, which A and B do not take part in by its authors' choice; with dropout the weight sees
+ * what its adapter does not. */
+static void gradients_of_lengths_are_those_of_central_differences(void **state)
+{
+    (void)state;
+    static const double dropout[] = {0, 0.3};
+    bl_err e = {0};
+    for (size_t i = 0; i < 2 * BL_COUNT(dropout); i++) {
+        const char *model = i % 2 ? "synth:tiny-qwen2:nf4" : "synth:tiny";
+        fixture f = fixture_open(model, "", 2, false);
+        bl_train_batch b = batch(f.m->config.vocab);
+        bl_trainable *t;
+        assert_ok(bl_trainable_new(f.m, &t, &e));
+        assert_ok(bl_train_lora(t, &(bl_lora){.rank = 4, .alpha = 8, .seed = 6, .dropout = dropout[i / 2]}, &e));
+        assert_ok(bl_train_dora(t, &e));
+        set_b(t);
+        assert_gradients_of(".lora_magnitude_vector", model, t, &b, 0.01);
         bl_trainable_free(t);
         fixture_close(&f);
     }
@@ -587,6 +617,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_of_every_architecture_are_those_of_central_differences),
         cmocka_unit_test(gradients_of_adapters_are_those_of_central_differences),
+        cmocka_unit_test(gradients_of_lengths_are_those_of_central_differences),
         cmocka_unit_test(gradients_go_through_transformed_inputs_and_adapters_that_are_there),
         cmocka_unit_test(gradients_towards_a_teacher_are_those_of_central_differences),
         cmocka_unit_test(new_adapters_change_nothing_and_learn_from_b_on),
