@@ -13,20 +13,25 @@
 typedef struct opts {
     int64_t rank, every;
     double scale;
+    bool near;
 } opts;
-static const bl_opt rows[] = {{"rank", BL_OPT_INT, .min = 1, .max = 65536, .def.i = 128, .at = offsetof(opts, rank),
-                               .arg = "N", .doc = "of the subspaces; all of a matrix that has less"},
-                              {"every", BL_OPT_INT, .min = 1, .max = 1 << 30, .def.i = 200, .at = offsetof(opts, every),
-                               .arg = "N", .doc = "steps that a subspace stays"},
-                              {"step-scale", BL_OPT_REAL, .min = 1e-6, .max = 1000, .def.r = 0.25,
-                               .at = offsetof(opts, scale), .arg = "X",
-                               .doc = "learning rate in subspaces, as a share of the others'"},
-                              {0}};
+static const bl_opt rows[] = {
+    {"rank", BL_OPT_INT, .min = 1, .max = 65536, .def.i = 128, .at = offsetof(opts, rank), .arg = "N",
+     .doc = "of the subspaces; all of a matrix that has less"},
+    {"every", BL_OPT_INT, .min = 1, .max = 1 << 30, .def.i = 200, .at = offsetof(opts, every), .arg = "N",
+     .doc = "steps that a subspace stays"},
+    {"step-scale", BL_OPT_REAL, .min = 1e-6, .max = 1000, .def.r = 0.25, .at = offsetof(opts, scale), .arg = "X",
+     .doc = "learning rate in subspaces, as a share of the others'"},
+    {"near", BL_OPT_BOOL, .at = offsetof(opts, near),
+     .doc = "singular vectors near the first ones, from random directions in two passes: sooner where "
+            "matrices are wide"},
+    {0}};
 
 static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
 {
     const opts *o = r->opts;
-    return bl_train_galore(t, &(bl_low){.rank = o->rank, .every = o->every, .scale = o->scale}, e);
+    return bl_train_galore(t, &(bl_low){.rank = o->rank, .every = o->every, .scale = o->scale, .near = o->near ? 1 : 0},
+                           e);
 }
 
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)

@@ -45,7 +45,9 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
 {
     const opts *o = r->opts;
     return bl_train_packed(
-        t, &(bl_low){.rank = o->rank, .every = o->every, .scale = o->scale, .bits = (int)o->bits, .same = o->same},
+        t,
+        &(bl_low){
+            .rank = o->rank, .every = o->every, .scale = o->scale, .near = 768, .bits = (int)o->bits, .same = o->same},
         o->group, r->seed, e);
 }
 

@@ -29,6 +29,7 @@ typedef struct bl_lazy {  /* on the host */
 typedef struct bl_low {
     int64_t rank, every;
     double scale;
+    int64_t near;   /* the shorter side from which on P are near singular vectors, in two passes; 0: never */
     int bits;       /* P is kept as integers of so many bits; 0: as f32 */
     int64_t group;  /* numbers of it that share a scale then; 0: 256 */
     double same;    /* mean of the last five cosines from which on a subspace stays twice as long; 0: as long as ever */

@@ -7,15 +7,12 @@
 #include <math.h>
 #include <string.h>
 
-enum {
-    GROUP = 256,
-    NEAR = 768,
-    PASSES = 2
-}; /* numbers that share a scale; sides from which on vectors are near ones */
+enum { GROUP = 256, PASSES = 2 }; /* numbers that share a scale; of near vectors */
 
 bool bl_low_is_right(const bl_trained *p) { return p->value.dim[0] >= p->value.dim[1]; }
 
 static int64_t side_of(const bl_trained *p) { return BL_MIN(p->value.dim[0], p->value.dim[1]); }
+static bool near_ones(const bl_trained *p) { return p->low.near && side_of(p) >= p->low.near; }
 static int64_t count_of(const bl_trained *p) { return p->low.rank * side_of(p); }
 
 /* All of its numbers in groups, one row after another, whatever the matrix: rows of a group, or one. */
@@ -154,7 +151,7 @@ static bl_status vectors_there(bl_trainable *t, const bl_trained *p, float *a, f
 static bl_status vectors(const bl_trained *p, const float *g, float *a, float *b, bl_err *e)
 {
     const int64_t rows = p->value.dim[0], cols = p->value.dim[1], rank = p->low.rank;
-    if (!p->low.bits || side_of(p) < NEAR) return bl_factor_svd(g, rows, cols, rank, a, b, e);
+    if (!near_ones(p)) return bl_factor_svd(g, rows, cols, rank, a, b, e);
     return bl_factor_svd_drawn(g, rows, cols, rank, PASSES, bl_rng_at(0, bl_rng_key(p->name, 0), 0), a, b, e);
 }
 
@@ -168,7 +165,7 @@ bl_status bl_low_find(bl_trainable *t, const bl_trained *p, int64_t at, bl_err *
     float *g = NULL, *a = NULL, *b = NULL;
     const double t0 = bl_now();
     if (at % (p->low.lazy ? p->low.lazy->every : p->low.every)) return BL_OK;
-    const bool far = t->m->be->act == BL_BF16 && p->low.bits && side_of(p) >= NEAR;
+    const bool far = t->m->be->act == BL_BF16 && near_ones(p);
     if ((!far && !(g = bl_new((size_t)(rows * cols), sizeof *g, e))) ||
         !(a = bl_new((size_t)(rank * cols), sizeof *a, e)) || !(b = bl_new((size_t)(rows * rank), sizeof *b, e))) {
         st = BL_E_NOMEM;

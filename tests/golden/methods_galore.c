@@ -215,11 +215,59 @@ static void subspaces_of_four_bits_stay_as_long_as_those_of_q_galore(void **stat
     golden_close(&g);
 }
 
+/* Near vectors hold nearly as much of a gradient as the first singular ones, which hold the most of all; what they are
+ * does not depend on the run. */
+static void near_subspaces_hold_as_much_of_a_gradient(void **state)
+{
+    enum { ROWS = 90, COLS = 60, RANK = 6, N = ROWS * COLS };
+    static float g[N];
+    bl_rng r = bl_rng_at(4, 4, 0);
+    bl_err e = {0};
+    method_run m;
+    bl_trainable *t;
+    bl_tensor value;
+    double held[3] = {0};
+    int at;
+    (void)state;
+    for (int k = 0; k < RANK + 4; k++) { /* parts that get smaller, and noise */
+        float u[ROWS], v[COLS];
+        for (int i = 0; i < ROWS; i++) u[i] = (float)bl_rng_normal(&r) / (float)(1 + k);
+        for (int j = 0; j < COLS; j++) v[j] = (float)bl_rng_normal(&r);
+        for (int i = 0; i < N; i++) g[i] += u[i / COLS] * v[i % COLS];
+    }
+    for (int i = 0; i < N; i++) g[i] += 0.05f * (float)bl_rng_normal(&r);
+    method_open(&m, "full", g, ROWS, COLS);
+    assert_ok(bl_trainable_new(&m.model, &t, &e));
+    assert_ok(bl_effective_dense(t, t->w, &value, &e));
+    assert_ok(bl_trained_add(t, "matrix", "weight", value, &at, &e));
+    bl_trained *w = &t->param[at];
+    memcpy(w->grad.buf->data, g, sizeof g);
+    for (int way = 0; way < 3; way++) { /* the first ones; near ones, twice */
+        w->low = (bl_low){.rank = RANK, .every = 1, .near = way ? COLS : 0};
+        assert_ok(bl_low_new(t->m->be, w, &e));
+        assert_ok(bl_low_find(t, w, 0, &e));
+        const float *p = w->low.p.buf->data;
+        for (int i = 0; i < ROWS; i++)
+            for (int k = 0; k < RANK; k++) {
+                double sum = 0;
+                for (int j = 0; j < COLS; j++) sum += (double)g[i * COLS + j] * p[k * COLS + j];
+                held[way] += sum * sum;
+            }
+        bl_low_free(t->m->be->ops, &w->low);
+    }
+    assert_true(held[1] <= held[0] * (1 + 1e-6) && held[1] >= 0.99 * held[0]);
+    assert_true(held[1] == held[2]);
+    w->low = (bl_low){0};
+    bl_trainable_free(t);
+    method_close(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_in_subspaces_are_those_of_galore),
         cmocka_unit_test(steps_of_eight_bits_are_near_those_of_galore),
+        cmocka_unit_test(near_subspaces_hold_as_much_of_a_gradient),
         cmocka_unit_test(subspaces_of_four_bits_stay_as_long_as_those_of_q_galore),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
