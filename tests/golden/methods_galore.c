@@ -1,6 +1,7 @@
 /* Steps within subspaces beside those that galore-torch made of recorded gradients: weights after each step, subspaces
  * up to signs, moments; with moments of 8 bits, whose gradients in a subspace are those of its own. */
 #include "golden_file.h"
+#include "kernels/base/rng.h"
 #include "harness/train/optimizer.h"
 #include "harness/train/subspace.h"
 #include "method_run.h"
