@@ -1,11 +1,12 @@
 """How many tokens a second does each method of finetuning learn beside LoRA, on the same cores, in turn?
 
-    python finetune_rates.py BITLADDER MODEL [ROUNDS [STEPS]] [--methods NAME,...] [--out FILE.md]
+    python finetune_rates.py BITLADDER MODEL [ROUNDS [STEPS]] [--methods NAME,...] [--found FILE.json] [--out FILE.md]
 
 MODEL is a small checkpoint, tinystories656K say. All train on the same sequences of random ids in f32; before each run
 of a method is one of LoRA of its rank, and what is told is the median over the rounds of what the two took a step, and
 of their quotient: the machine may be busy with other things, but is so for both. Asked is 0.8, and 0.5 of methods that
-need the gradient of whole weights. FILE is a page of what was found; what is in it from its first "## " on stays.
+need the gradient of whole weights. FILE is a page of what was found; what is in it from its first "## " on stays. With
+--found FILE.json what was found before is there too, so that methods may be measured some at a time.
 """
 import argparse
 import datetime
@@ -64,7 +65,10 @@ def page(program, model, rounds, steps, found):
            "Of LoRA: its seconds a step by the method's, median (least, most) of the rounds. In the last column both keep "
            "the activations of all blocks, so that none is computed again.", "",
            "| method | tokens/s | of LoRA | asked | of LoRA, activations kept |", "| :-- | --: | --: | --: | --: |"]
-    for (method, _, whole), here, kept in found:
+    for method, _, whole in METHODS:
+        if method not in found:
+            continue
+        here, kept = found[method]
         if here is None:
             out.append(f"| {method} | | not run | | |")
             continue
@@ -82,18 +86,25 @@ def main():
     a.add_argument("steps", nargs="?", type=int, default=10)
     a.add_argument("--methods", default="")
     a.add_argument("--vocab", type=int, default=2000, help="ids are below it")
+    a.add_argument("--found")
     a.add_argument("--out")
     o = a.parse_args()
     wanted = [m for m in METHODS if not o.methods or any(m[0].startswith(w) for w in o.methods.split(","))]
     random.seed(1)
-    found = []
+    found = {}
+    if o.found and os.path.exists(o.found):
+        with open(o.found) as f:
+            found = json.load(f)
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as f:
         for _ in range(BATCH):
             f.write(json.dumps({"ids": [random.randrange(3, o.vocab) for _ in range(LENGTH)]}) + "\n")
         f.flush()
         for m in wanted:
             both = [measure(o.program, o.model, f.name, m[0], m[1], o.rounds, o.steps, keep) for keep in (False, True)]
-            found.append((m, *both))
+            found[m[0]] = both
+            if o.found:
+                with open(o.found, "w") as kept:
+                    json.dump(found, kept)
             for what, x in zip(("", " kept"), both):
                 if x:
                     print("{}{}: {:.1f} ms a step, LoRA {:.1f}; {:.2f} ({:.2f}, {:.2f})".format(
