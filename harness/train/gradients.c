@@ -157,11 +157,12 @@ static void release(pass *p)
     bl_free(p->want);
 }
 
-/* A wide device reads the whole head for each chunk: a twelfth of the pass at once is little beside the rest. */
+/* A wide device reads the whole head for each chunk: an eighth of the pass at once, whole tiles of its products, is
+ * little beside the rest. */
 int64_t bl_loss_rows(const bl_model *m, int64_t rows, int64_t n)
 {
     int64_t most = bl_logits_rows(m);
-    if (m->be->wide > 1) most = BL_MAX(most, rows / 12);
+    if (m->be->wide > 1) most = BL_MAX(most, (rows / 8 + 127) / 128 * 128);
     return BL_MIN(most, n);
 }
 

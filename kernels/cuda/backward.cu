@@ -54,13 +54,17 @@ void bl_cu_bias_grad(bl_stream s, const void *dy, bool f32, int64_t ldy, int64_t
 
 /* ---- eight neighbours ---- */
 /* `whole`: rows are whole vectors, which are aligned; else the last of a row may be cut. */
+static __device__ __forceinline__ void eight(uint4 v, float f[8])
+{
+    const uint16_t *h = (const uint16_t *)&v;
+#pragma unroll
+    for (int j = 0; j < 8; j++) f[j] = from_bf16(h[j]);
+}
+
 static __device__ __forceinline__ void take8(const uint16_t *p, int64_t left, bool whole, float f[8])
 {
     if (whole) {
-        const uint4 v = *(const uint4 *)p;
-        const uint16_t *h = (const uint16_t *)&v;
-#pragma unroll
-        for (int j = 0; j < 8; j++) f[j] = from_bf16(h[j]);
+        eight(*(const uint4 *)p, f);
         return;
     }
 #pragma unroll
@@ -128,45 +132,59 @@ __global__ void __launch_bounds__(NORM_THREADS) norm_rows(bl_cu_norm_grad a, boo
     }
 }
 
-/* norm_rows for whole rows of up to 8 NORM_THREADS CHUNKS numbers, which are read once. */
+/* norm_rows for whole rows of up to 8 NORM_THREADS CHUNKS numbers, which are read once and stay as they are stored: the
+ * fewer registers a block takes, the more of them read at the same time. */
 template <int CHUNKS> __global__ void __launch_bounds__(NORM_THREADS) norm_rows_once(bl_cu_norm_grad a)
 {
-    __shared__ float tmp[33];
+    enum { WARPS = NORM_THREADS / WARP };
+    __shared__ float2 sums[WARPS];
     const uint16_t *x = a.x + blockIdx.x * a.ldx, *dy = a.dy + blockIdx.x * a.lddy;
     uint16_t *out = a.dx + blockIdx.x * a.lddx;
-    float v[CHUNKS][8], d[CHUNKS][8], o[CHUNKS][8], square = 0, dot = 0;
+    uint4 v[CHUNKS] = {}, d[CHUNKS] = {}, o[CHUNKS] = {};
+    float square = 0, dot = 0;
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
         const int i = 8 * (NORM_THREADS * c + threadIdx.x);
         if (i >= a.dim) continue;
-        take8(x + i, 8, true, v[c]);
-        take8(dy + i, 8, true, d[c]);
-        if (a.accumulate) take8(out + i, 8, true, o[c]);
+        v[c] = *(const uint4 *)(x + i);
+        d[c] = *(const uint4 *)(dy + i);
+        if (a.accumulate) o[c] = *(const uint4 *)(out + i);
     }
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
         const int i = 8 * (NORM_THREADS * c + threadIdx.x);
+        float f[8], g[8];
         if (i >= a.dim) continue;
+        eight(v[c], f);
+        eight(d[c], g);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
-            d[c][j] *= a.w[i + j];
-            square = fmaf(v[c][j], v[c][j], square);
-            dot = fmaf(v[c][j], d[c][j], dot);
+            square = fmaf(f[j], f[j], square);
+            dot = fmaf(f[j], a.w[i + j] * g[j], dot);
         }
     }
-    square = block_sum(square, tmp);
-    dot = block_sum(dot, tmp);
+    square = warp_sum(square);
+    dot = warp_sum(dot);
+    if (threadIdx.x % WARP == 0) sums[threadIdx.x / WARP] = make_float2(square, dot);
+    __syncthreads();
+    square = dot = 0;
+#pragma unroll
+    for (int i = 0; i < WARPS; i++) {
+        square += sums[i].x;
+        dot += sums[i].y;
+    }
     const float s = 1.0f / sqrtf(square / (float)a.dim + a.eps), b = s * s * s / (float)a.dim * dot;
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
         const int i = 8 * (NORM_THREADS * c + threadIdx.x);
+        float f[8], g[8], to[8];
         if (i >= a.dim) continue;
+        eight(v[c], f);
+        eight(d[c], g);
+        eight(o[c], to);
 #pragma unroll
-        for (int j = 0; j < 8; j++) {
-            const float g = fmaf(-b, v[c][j], s * d[c][j]);
-            o[c][j] = a.accumulate ? o[c][j] + g : g;
-        }
-        give8(out + i, 8, true, o[c]);
+        for (int j = 0; j < 8; j++) to[j] += fmaf(-b, f[j], s * (a.w[i + j] * g[j]));
+        give8(out + i, 8, true, to);
     }
 }
 

@@ -60,15 +60,6 @@ __global__ void unpack_codes(bl_cu_weight w, int64_t row0, int64_t rows, const i
     }
 }
 
-static __device__ __forceinline__ void put8(uint16_t *y, const float f[8])
-{
-    uint4 v;
-    uint16_t *h = (uint16_t *)&v;
-#pragma unroll
-    for (int j = 0; j < 8; j++) h[j] = to_bf16(f[j]);
-    *(uint4 *)y = v;
-}
-
 static __device__ __forceinline__ void put8(float *y, const float f[8])
 {
     *(float4 *)y = make_float4(f[0], f[1], f[2], f[3]);

@@ -144,6 +144,16 @@ typedef struct bl_cu_weight {
 /* Rows row0 .. row0 + rows of w (or rows ids[i]) as f32 or bf16. */
 void bl_cu_unpack(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows, const int32_t *ids, void *y, bool f32,
                   int64_t ldy);
+/* An adapter beside a weight, f32 A [rank, in] and B [out, rank]; rows of w + scale B A as bf16. It takes weights of 4
+ * and 8 bits in groups of whole 32 columns, and ranks of whole eights up to 64. */
+typedef struct bl_cu_beside {
+    const float *a, *b;
+    int64_t rank;
+    float scale;
+} bl_cu_beside;
+bool bl_cu_join_takes(const bl_cu_weight *w, const bl_cu_beside *b);
+void bl_cu_join(bl_stream s, const bl_cu_weight *w, const bl_cu_beside *b, int64_t row0, int64_t rows, uint16_t *y,
+                int64_t ldy);
 void bl_cu_set_grids(const uint16_t *iq2_xxs, const uint16_t *iq2_xs, const uint16_t *iq2_s, const uint16_t *iq3_xxs,
                      const uint16_t *iq3_s, const uint16_t *iq1);
 

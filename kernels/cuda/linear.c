@@ -186,6 +186,7 @@ typedef struct product {
     bool f32;
     int64_t ldy;
     bool accumulate;
+    const bl_cu_beside *beside; /* an adapter that goes into the weight while that is decoded; NULL: none */
 } product;
 
 /* Rows of a weight that are decoded together, each `ld` numbers of bf16. */
@@ -261,7 +262,8 @@ static bl_status by_slabs(bl_backend *be, const bl_weight *w, const product *p, 
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)(at_once * ld) * sizeof(uint16_t), &slab, e));
     for (int64_t o = 0; o < out; o += at_once) {
         int64_t n = BL_MIN(at_once, out - o);
-        bl_cu_unpack(c->now, &cw, o, n, NULL, slab, false, ld);
+        if (p->beside) bl_cu_join(c->now, &cw, p->beside, o, n, slab, ld);
+        else bl_cu_unpack(c->now, &cw, o, n, NULL, slab, false, ld);
         BL_TRY(bl_cuda_launched(be, "linear", e));
         if (turned) /* the sum over outputs goes on */
             BL_TRY(bl_cuda_gemm(be, p->x + o, p->ldx, slab, ld, true, p->rows, n, in, p->y, p->f32, p->ldy,
@@ -489,6 +491,26 @@ out:
     return st;
 }
 
+/* Whether the one adapter goes into the weight while that is decoded: `to` is what does it then. Beside few rows the
+ * adapter by itself is less work; and bits that do not depend on the number of rows want one way. */
+enum { JOINED_ROWS = 1024 };
+static bl_status joins(bl_backend *be, const bl_linear_args *a, const by_family *how, bl_cu_beside *to, bool *does,
+                       bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cu_weight cw;
+    *does = false;
+    if (a->n_adapters != 1 || how->run != by_slabs || a->n_t || a->n_s || a->act.bits || be->opts.deterministic ||
+        a->x.dim[0] < JOINED_ROWS)
+        return BL_OK;
+    const bl_lowrank *l = &a->adapter[0];
+    *to = (bl_cu_beside){.a = bl_cuda_at(&l->a), .b = bl_cuda_at(&l->b), .rank = l->a.dim[0], .scale = l->scale};
+    BL_TRY(bl_cuda_weight(be, a->w[0], &cw, e));
+    *does = bl_cu_join_takes(&cw, to);
+out:
+    return st;
+}
+
 static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)
 {
     bl_status st = BL_OK;
@@ -496,7 +518,8 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
     bl_tensor x = a->x;
     int64_t rows = a->x.dim[0];
     bl_cu_eight codes = {0};
-    bool floats = false;
+    bl_cu_beside beside;
+    bool floats = false, joined;
     if (!rows) return BL_OK;
     for (int i = 0; i < bl_linear_weights(a); i++) floats = floats || !((const by_family *)k[i]->own)->codes;
     if (!a->transpose && floats) BL_TRY(input(be, a, &x, e));
@@ -511,7 +534,9 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
                      .f32 = a->y[i].dtype == BL_F32,
                      .ldy = a->y[i].stride[0],
                      .accumulate = a->accumulate};
-        BL_TRY(adapters(be, a, &p, e));
+        BL_TRY(joins(be, a, how, &beside, &joined, e));
+        if (joined) p.beside = &beside;
+        else BL_TRY(adapters(be, a, &p, e));
         if (a->n_s) BL_TRY(turned(be, a, how, &p, e));
         else BL_TRY(how->run(be, a->w[i], &p, a->transpose, e));
         if (a->bias[i].buf && !a->n_s) {

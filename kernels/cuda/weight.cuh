@@ -58,4 +58,13 @@ static __device__ __forceinline__ int stored_zero(const bl_cu_weight &w, int64_t
     default: return ((const int16_t *)w.zeros)[row * w.groups + group];
     }
 }
+
+static __device__ __forceinline__ void put8(uint16_t *y, const float f[8])
+{
+    uint4 v;
+    uint16_t *h = (uint16_t *)&v;
+#pragma unroll
+    for (int j = 0; j < 8; j++) h[j] = to_bf16(f[j]);
+    *(uint4 *)y = v;
+}
 #endif
