@@ -102,25 +102,32 @@ bl_status bl_check_round_random(const bl_round_random_args *a, bl_err *e)
     return BL_OK;
 }
 
+static bool adamw_numbers(const bl_adamw_args *a)
+{
+    return a->step >= 1 && a->beta1 >= 0 && a->beta1 < 1 && a->beta2 >= 0 && a->beta2 < 1 && a->eps > 0;
+}
+
+static bool but_for_their_rate(const bl_adamw_args *x, const bl_adamw_args *y)
+{
+    return x->step == y->step && x->beta1 == y->beta1 && x->beta2 == y->beta2 && x->eps == y->eps &&
+           x->decay == y->decay && x->grad_scale == y->grad_scale;
+}
+
 bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e)
 {
     const bl_tensor *all[] = {&a->p, &a->grad, &a->m, &a->v};
     for (size_t i = 0; i < BL_COUNT(all); i++)
         if (!contiguous(all[i]) || bl_tensor_count(all[i]) != bl_tensor_count(&a->p))
             return bl_broken(e, "adamw", "parameter, gradient and moments have different sizes, or are not contiguous");
-    if (a->step < 1 || !(a->beta1 >= 0 && a->beta1 < 1) || !(a->beta2 >= 0 && a->beta2 < 1) || !(a->eps > 0))
-        return bl_broken(e, "adamw", "step, betas or eps cannot be");
-    return BL_OK;
+    return adamw_numbers(a) ? BL_OK : bl_broken(e, "adamw", "step, betas or eps cannot be");
 }
 
 bl_status bl_check_adamw_all(const bl_adamw_all_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     for (size_t i = 0; i < a->n; i++) {
-        const bl_adamw_args *x = a->of, *y = a->of + i;
-        BL_TRY(bl_check_adamw(y, e));
-        if (x->step != y->step || x->beta1 != y->beta1 || x->beta2 != y->beta2 || x->eps != y->eps ||
-            x->decay != y->decay || x->grad_scale != y->grad_scale)
+        BL_TRY(bl_check_adamw(a->of + i, e));
+        if (!but_for_their_rate(a->of, a->of + i))
             return bl_broken(e, "adamw_all", "parameters differ in more than their rate");
     }
 out:
@@ -136,13 +143,18 @@ bl_status bl_check_sq_sums(const bl_sq_sums_args *a, bl_err *e)
 
 bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e)
 {
-    int64_t n = bl_tensor_count(&a->p), blocks = (n + BL_MOMENT_BLOCK - 1) / BL_MOMENT_BLOCK;
-    if (!contiguous(&a->p) || !contiguous(&a->grad) || bl_tensor_count(&a->grad) != n || !list(&a->m, BL_U8, n) ||
-        !list(&a->v, BL_U8, n) || !list(&a->m_max, BL_F32, blocks) || !list(&a->v_max, BL_F32, blocks) ||
-        !list(&a->m_table, BL_F32, 256) || !list(&a->v_table, BL_F32, 256))
-        return bl_broken(e, "adamw8", "parameter, gradient, moments and tables do not fit");
-    if (a->step < 1 || !(a->beta1 >= 0 && a->beta1 < 1) || !(a->beta2 >= 0 && a->beta2 < 1) || !(a->eps > 0))
-        return bl_broken(e, "adamw8", "step, betas or eps cannot be");
+    const bool tables = list(&a->m_table, BL_F32, 256) && list(&a->v_table, BL_F32, 256);
+    for (size_t i = 0; i < a->n; i++) {
+        const bl_adamw_args *x = &a->of[i].how;
+        const int64_t n = bl_tensor_count(&x->p), blocks = (n + BL_MOMENT_BLOCK - 1) / BL_MOMENT_BLOCK;
+        if (!tables || !contiguous(&x->p) || !contiguous(&x->grad) || bl_tensor_count(&x->grad) != n ||
+            !list(&x->m, BL_U8, n) || !list(&x->v, BL_U8, n) || !list(&a->of[i].m_max, BL_F32, blocks) ||
+            !list(&a->of[i].v_max, BL_F32, blocks))
+            return bl_broken(e, "adamw8", "parameter, gradient, moments and tables do not fit");
+        if (!adamw_numbers(x)) return bl_broken(e, "adamw8", "step, betas or eps cannot be");
+        if (!but_for_their_rate(&a->of->how, x))
+            return bl_broken(e, "adamw8", "parameters differ in more than their rate");
+    }
     return BL_OK;
 }
 

@@ -133,13 +133,15 @@ typedef struct bl_sq_sums_args { /* to[i] = the sum of the squares of x[i], in f
  * again as the nearest value of the table, for m the nearest of its sign; p takes the step before they are encoded.
  * Decay comes after the step, as in bitsandbytes. */
 enum { BL_MOMENT_BLOCK = 256 };
-typedef struct bl_adamw8_args {
-    bl_tensor p, grad;          /* as above */
-    bl_tensor m, v;             /* u8, as many elements */
-    bl_tensor m_max, v_max;     /* f32 [blocks] */
+typedef struct bl_adamw8_one {
+    bl_adamw_args how;      /* m and v are u8 */
+    bl_tensor m_max, v_max; /* f32 [blocks] */
+} bl_adamw8_one;
+typedef struct bl_adamw8_args { /* of many parameters, as above */
+    const bl_adamw8_one *of;    /* [n] */
+    size_t n;
     bl_tensor m_table, v_table; /* f32 [256], ascending: from -1 to 1, from 0 to 1 */
-    double lr, beta1, beta2, eps, decay, grad_scale;
-    int64_t step;
+    bool clear;
 } bl_adamw8_args;
 /* The tables of bitsandbytes (its "dynamic map"), host [256]: for i = 0 .. 6 the midpoints of equally spaced numbers
  * from 0.1 to 1, times 10^(i - 6); 2^i of them with both signs, or 2^(i + 1), and 0 and 1. */

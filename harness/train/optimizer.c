@@ -190,27 +190,6 @@ static bl_status page(bl_trainable *t, const bl_trained *p, const layout *l, boo
     return in ? ops->upload(t->m->be, &all, p->host, e) : ops->download(t->m->be, &all, p->host, e);
 }
 
-static bl_status step8(const bl_adamw *o, const bl_trainable *t, const bl_trained *p, double lr, double by, bl_err *e)
-{
-    return t->m->be->ops->adamw8(t->m->be,
-                                 &(bl_adamw8_args){.p = p->value,
-                                                   .grad = p->grad,
-                                                   .m = p->m,
-                                                   .v = p->v,
-                                                   .m_max = p->m_max,
-                                                   .v_max = p->v_max,
-                                                   .m_table = t->moment_table[0],
-                                                   .v_table = t->moment_table[1],
-                                                   .lr = lr,
-                                                   .beta1 = o->beta1,
-                                                   .beta2 = o->beta2,
-                                                   .eps = o->eps,
-                                                   .decay = o->decay,
-                                                   .grad_scale = by,
-                                                   .step = o->step + 1},
-                                 e);
-}
-
 static bl_adamw_args args_of(const bl_adamw *o, const bl_trained *p, double lr, double by)
 {
     return (bl_adamw_args){.p = p->value,
@@ -224,6 +203,26 @@ static bl_adamw_args args_of(const bl_adamw *o, const bl_trained *p, double lr, 
                            .decay = o->decay,
                            .grad_scale = by,
                            .step = o->step + 1};
+}
+
+static bl_adamw8_one args8_of(const bl_adamw *o, const bl_trained *p, double lr, double by)
+{
+    return (bl_adamw8_one){.how = args_of(o, p, lr, by), .m_max = p->m_max, .v_max = p->v_max};
+}
+
+static bl_status steps8(const bl_trainable *t, const bl_adamw8_one *of, size_t n, bool clear, bl_err *e)
+{
+    return t->m->be->ops->adamw8(
+        t->m->be,
+        &(bl_adamw8_args){
+            .of = of, .n = n, .m_table = t->moment_table[0], .v_table = t->moment_table[1], .clear = clear},
+        e);
+}
+
+static bl_status step8(const bl_adamw *o, const bl_trainable *t, const bl_trained *p, double lr, double by, bl_err *e)
+{
+    const bl_adamw8_one a = args8_of(o, p, lr, by);
+    return steps8(t, &a, 1, false, e);
 }
 
 static bl_status step(const bl_adamw *o, const bl_trainable *t, const bl_trained *p, double lr, double by, bl_err *e)
@@ -319,22 +318,27 @@ static bl_status all_steps(const bl_adamw *o, bl_trainable *t, double lr, double
 {
     bl_backend *be = t->m->be;
     bl_adamw_args *plain = bl_new(t->n_params, sizeof *plain, e);
+    bl_adamw8_one *eight = bl_new(t->n_params, sizeof *eight, e);
     bl_status st = BL_OK;
-    size_t n = 0;
-    if (!plain) return BL_E_NOMEM;
+    size_t n = 0, n8 = 0;
+    if (!plain || !eight) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t i = 0; i < t->n_params; i++) {
         const bl_trained *p = &t->param[i];
         if (!p->grad.buf) continue; /* its step was made */
-        if (!p->host && !p->packed && !p->low.rank && !bl_adamw_is_eight(o, p)) {
-            plain[n++] = args_of(o, p, lr * p->rate, by);
-            continue;
-        }
-        BL_TRY(bl_adamw_one(o, t, *p, lr, by, e));
-        BL_TRY(be->ops->fill(be, &p->grad, 0, e));
+        if (p->host || p->packed || p->low.rank) {
+            BL_TRY(bl_adamw_one(o, t, *p, lr, by, e));
+            BL_TRY(be->ops->fill(be, &p->grad, 0, e));
+        } else if (bl_adamw_is_eight(o, p)) eight[n8++] = args8_of(o, p, lr * p->rate, by);
+        else plain[n++] = args_of(o, p, lr * p->rate, by);
     }
+    if (n8) BL_TRY(steps8(t, eight, n8, true, e));
     if (n) BL_TRY(be->ops->adamw_all(be, &(bl_adamw_all_args){.of = plain, .n = n, .clear = true}, e));
 out:
     bl_free(plain);
+    bl_free(eight);
     return st;
 }
 

@@ -99,13 +99,13 @@ static int nearest(const float *table, float x)
 }
 
 /* One block of `n` moments onto p. */
-static void step8(const bl_adamw8_args *a, int64_t block, int64_t n)
+static void step8(const bl_adamw8_one *one, const float *m_table, const float *v_table, int64_t block, int64_t n)
 {
     const int64_t at = block * BL_MOMENT_BLOCK;
+    const bl_adamw_args *a = &one->how;
     float *p = (float *)bl_cpu_at(&a->p) + at, m[BL_MOMENT_BLOCK], v[BL_MOMENT_BLOCK], m_top = 0, v_top = 0;
-    const float *grad = (const float *)bl_cpu_at(&a->grad) + at, *m_table = bl_cpu_at(&a->m_table),
-                *v_table = bl_cpu_at(&a->v_table);
-    float *m_max = (float *)bl_cpu_at(&a->m_max) + block, *v_max = (float *)bl_cpu_at(&a->v_max) + block;
+    const float *grad = (const float *)bl_cpu_at(&a->grad) + at;
+    float *m_max = (float *)bl_cpu_at(&one->m_max) + block, *v_max = (float *)bl_cpu_at(&one->v_max) + block;
     uint8_t *mc = (uint8_t *)bl_cpu_at(&a->m) + at, *vc = (uint8_t *)bl_cpu_at(&a->v) + at;
     const float root = (float)sqrt(1 - pow(a->beta2, (double)a->step)),
                 step = (float)(a->lr / (1 - pow(a->beta1, (double)a->step))), b1 = (float)a->beta1,
@@ -133,10 +133,14 @@ static void step8(const bl_adamw8_args *a, int64_t block, int64_t n)
 bl_status bl_cpu_adamw8(bl_backend *be, const bl_adamw8_args *a, bl_err *e)
 {
     bl_status st = bl_check_adamw8(a, e);
-    if (st != BL_OK) return st;
-    int64_t n = bl_tensor_count(&a->p);
+    const float *m_table = bl_cpu_at(&a->m_table), *v_table = bl_cpu_at(&a->v_table);
+    for (size_t i = 0; i < a->n && st == BL_OK; i++) {
+        const bl_adamw8_one *one = a->of + i;
+        const int64_t n = bl_tensor_count(&one->how.p);
 #pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 30 * (double)n))
-    for (int64_t b = 0; b < (n + BL_MOMENT_BLOCK - 1) / BL_MOMENT_BLOCK; b++)
-        step8(a, b, BL_MIN(n - b * BL_MOMENT_BLOCK, BL_MOMENT_BLOCK));
-    return BL_OK;
+        for (int64_t b = 0; b < (n + BL_MOMENT_BLOCK - 1) / BL_MOMENT_BLOCK; b++)
+            step8(one, m_table, v_table, b, BL_MIN(n - b * BL_MOMENT_BLOCK, BL_MOMENT_BLOCK));
+        if (a->clear) st = be->ops->fill(be, &one->how.grad, 0, e);
+    }
+    return st;
 }

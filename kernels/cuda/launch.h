@@ -332,12 +332,6 @@ void bl_cu_dropout(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int
                    int64_t row0, double p, const uint32_t key[2], const uint32_t stream[2], bool accumulate);
 void bl_cu_round_random(bl_stream s, const float *x, const bl_cu_weight *w, uint8_t *codes, const uint32_t key[2],
                         const uint32_t stream[2]);
-typedef struct bl_cu_adamw { /* numbers as plain C rounds them */
-    float *p;
-    const float *grad;
-    int64_t n;
-    float b1, b2, new1, new2, by, eps, shrink, step, root;
-} bl_cu_adamw;
 /* Many lists in a launch, each in pieces, a block a piece: `first` is that of its first. */
 enum { BL_CU_ADAMW_MOST = 64, BL_CU_ADAMW_PIECE = 4096, BL_CU_SUMS_MOST = 128, BL_CU_SUMS_PIECE = 8192 };
 typedef struct bl_cu_adamw_all {
@@ -351,7 +345,7 @@ typedef struct bl_cu_adamw_all {
     unsigned blocks;
     float b1, b2, new1, new2, by, eps, root;
     bool clear;
-} bl_cu_adamw_all;
+} bl_cu_adamw_all; /* numbers as plain C rounds them */
 void bl_cu_adamw_steps(bl_stream s, const bl_cu_adamw_all *a);
 typedef struct bl_cu_sums {
     struct {
@@ -364,8 +358,22 @@ typedef struct bl_cu_sums {
     double *parts, *to; /* [blocks], [count] */
 } bl_cu_sums;
 void bl_cu_sq_sums(bl_stream s, const bl_cu_sums *a);
-void bl_cu_adamw8_step(bl_stream s, const bl_cu_adamw *a, uint8_t *m, uint8_t *v, float *m_max, float *v_max,
-                       const float *m_table, const float *v_table);
+enum { BL_CU_ADAMW8_MOST = 48, BL_CU_ADAMW8_PIECE = 2048 };
+typedef struct bl_cu_adamw8 {
+    struct {
+        float *p, *grad, *m_max, *v_max;
+        uint8_t *m, *v;
+        int64_t n;
+        float shrink, step;
+        unsigned first;
+    } of[BL_CU_ADAMW8_MOST];
+    const float *m_table, *v_table;
+    int count;
+    unsigned blocks;
+    float b1, b2, new1, new2, by, eps, root;
+    bool clear;
+} bl_cu_adamw8;
+void bl_cu_adamw8_steps(bl_stream s, const bl_cu_adamw8 *a);
 typedef struct bl_cu_grid_args { /* y: values, or the gradient of w; NULL where the op has none */
     const float *w, *scale, *offset, *dy;
     float *y, *dscale, *doffset;

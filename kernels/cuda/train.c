@@ -97,22 +97,38 @@ bl_status bl_cuda_adamw8(bl_backend *be, const bl_adamw8_args *a, bl_err *e)
 {
     bl_status st = bl_check_adamw8(a, e);
     bl_cuda *c = be->own;
+    bl_cu_adamw8 k;
     if (st != BL_OK) return st;
-    bl_cu_adamw8_step(c->now,
-                      &(bl_cu_adamw){.p = bl_cuda_at(&a->p),
-                                     .grad = bl_cuda_at(&a->grad),
-                                     .n = bl_tensor_count(&a->p),
-                                     .b1 = (float)a->beta1,
-                                     .b2 = (float)a->beta2,
-                                     .new1 = 1 - (float)a->beta1,
-                                     .new2 = 1 - (float)a->beta2,
-                                     .by = (float)a->grad_scale,
-                                     .eps = (float)a->eps,
-                                     .shrink = (float)(1 - a->lr * a->decay),
-                                     .step = (float)(a->lr / (1 - pow(a->beta1, (double)a->step))),
-                                     .root = (float)sqrt(1 - pow(a->beta2, (double)a->step))},
-                      bl_cuda_at(&a->m), bl_cuda_at(&a->v), bl_cuda_at(&a->m_max), bl_cuda_at(&a->v_max),
-                      bl_cuda_at(&a->m_table), bl_cuda_at(&a->v_table));
+    for (size_t i = 0; i < a->n; i += (size_t)k.count) {
+        const bl_adamw8_one *one = a->of + i;
+        const bl_adamw_args *o = &one->how;
+        k = (bl_cu_adamw8){.count = (int)BL_MIN(a->n - i, (size_t)BL_CU_ADAMW8_MOST),
+                           .m_table = bl_cuda_at(&a->m_table),
+                           .v_table = bl_cuda_at(&a->v_table),
+                           .b1 = (float)o->beta1,
+                           .b2 = (float)o->beta2,
+                           .new1 = 1 - (float)o->beta1,
+                           .new2 = 1 - (float)o->beta2,
+                           .by = (float)o->grad_scale,
+                           .eps = (float)o->eps,
+                           .root = (float)sqrt(1 - pow(o->beta2, (double)o->step)),
+                           .clear = a->clear};
+        for (int j = 0; j < k.count; j++, one++) {
+            o = &one->how;
+            k.of[j].p = bl_cuda_at(&o->p);
+            k.of[j].grad = bl_cuda_at(&o->grad);
+            k.of[j].m = bl_cuda_at(&o->m);
+            k.of[j].v = bl_cuda_at(&o->v);
+            k.of[j].m_max = bl_cuda_at(&one->m_max);
+            k.of[j].v_max = bl_cuda_at(&one->v_max);
+            k.of[j].n = bl_tensor_count(&o->p);
+            k.of[j].shrink = (float)(1 - o->lr * o->decay);
+            k.of[j].step = (float)(o->lr / (1 - pow(o->beta1, (double)o->step)));
+            k.of[j].first = k.blocks;
+            k.blocks += (unsigned)((k.of[j].n + BL_CU_ADAMW8_PIECE - 1) / BL_CU_ADAMW8_PIECE);
+        }
+        bl_cu_adamw8_steps(c->now, &k);
+    }
     return bl_cuda_launched(be, "adamw8", e);
 }
 

@@ -154,41 +154,47 @@ static __device__ int nearest(const float *table, float x)
 
 enum { MOMENTS = 256 };
 
-/* A block of moments, a thread each. */
-__global__ void adamw8(bl_cu_adamw a, uint8_t *m, uint8_t *v, float *m_max, float *v_max, const float *m_table,
-                       const float *v_table)
+/* Some blocks of moments in turn, a thread each of one. */
+__global__ void __launch_bounds__(MOMENTS) adamw8_steps(const __grid_constant__ bl_cu_adamw8 a)
 {
     __shared__ float tm[MOMENTS], tv[MOMENTS], tmp[33];
-    int64_t i = (int64_t)blockIdx.x * MOMENTS + threadIdx.x;
-    float mi = 0, vi = 0;
-    tm[threadIdx.x] = m_table[threadIdx.x];
-    tv[threadIdx.x] = v_table[threadIdx.x];
-    float m_was = m_max[blockIdx.x], v_was = v_max[blockIdx.x];
-    __syncthreads();
-    if (i < a.n) {
-        float g = a.grad[i] * a.by;
-        mi = a.b1 * (tm[m[i]] * m_was) + a.new1 * g;
-        vi = a.b2 * (tv[v[i]] * v_was) + a.new2 * g * g;
-        a.p[i] = (a.p[i] - a.step * (mi / (sqrtf(vi) / a.root + a.eps))) * a.shrink;
-    }
-    float m_top = block_max(fabsf(mi), tmp), v_top = block_max(vi, tmp);
-    if (i < a.n) {
-        float x = m_top > 0 ? mi / m_top : 0;
-        int c = nearest(tm, x);
-        if (signbit(tm[c]) != signbit(x)) c += x > 0 ? 1 : -1; /* 0 has the sign of what is above it */
-        m[i] = (uint8_t)(c < 0 ? 0 : c > 255 ? 255 : c);
-        v[i] = (uint8_t)nearest(tv, v_top > 0 ? vi / v_top : 0);
-    }
-    if (threadIdx.x == 0) {
-        m_max[blockIdx.x] = m_top;
-        v_max[blockIdx.x] = v_top;
+    const int k = list_of(a.of, a.count);
+    const int64_t from = (int64_t)(blockIdx.x - a.of[k].first) * BL_CU_ADAMW8_PIECE, n = a.of[k].n,
+                  end = n - from < BL_CU_ADAMW8_PIECE ? n : from + BL_CU_ADAMW8_PIECE;
+    float *p = a.of[k].p, *grad = a.of[k].grad, *m_max = a.of[k].m_max, *v_max = a.of[k].v_max;
+    uint8_t *m = a.of[k].m, *v = a.of[k].v;
+    const float shrink = a.of[k].shrink, step = a.of[k].step;
+    tm[threadIdx.x] = a.m_table[threadIdx.x];
+    tv[threadIdx.x] = a.v_table[threadIdx.x];
+    for (int64_t at = from; at < end; at += MOMENTS) {
+        const int64_t i = at + threadIdx.x, block = at / MOMENTS;
+        const float m_was = m_max[block], v_was = v_max[block];
+        float mi = 0, vi = 0;
+        __syncthreads(); /* tables are there; everybody has what was the largest */
+        if (i < n) {
+            float g = grad[i] * a.by;
+            mi = a.b1 * (tm[m[i]] * m_was) + a.new1 * g;
+            vi = a.b2 * (tv[v[i]] * v_was) + a.new2 * g * g;
+            p[i] = (p[i] - step * (mi / (sqrtf(vi) / a.root + a.eps))) * shrink;
+            if (a.clear) grad[i] = 0;
+        }
+        float m_top = block_max(fabsf(mi), tmp), v_top = block_max(vi, tmp);
+        if (i < n) {
+            float x = m_top > 0 ? mi / m_top : 0;
+            int c = nearest(tm, x);
+            if (signbit(tm[c]) != signbit(x)) c += x > 0 ? 1 : -1; /* 0 has the sign of what is above it */
+            m[i] = (uint8_t)(c < 0 ? 0 : c > 255 ? 255 : c);
+            v[i] = (uint8_t)nearest(tv, v_top > 0 ? vi / v_top : 0);
+        }
+        if (threadIdx.x == 0) {
+            m_max[block] = m_top;
+            v_max[block] = v_top;
+        }
     }
 }
-void bl_cu_adamw8_step(bl_stream s, const bl_cu_adamw *a, uint8_t *m, uint8_t *v, float *m_max, float *v_max,
-                       const float *m_table, const float *v_table)
+void bl_cu_adamw8_steps(bl_stream s, const bl_cu_adamw8 *a)
 {
-    if (a->n)
-        adamw8<<<(unsigned)((a->n + MOMENTS - 1) / MOMENTS), MOMENTS, 0, s>>>(*a, m, v, m_max, v_max, m_table, v_table);
+    if (a->blocks) adamw8_steps<<<a->blocks, MOMENTS, 0, s>>>(*a);
 }
 
 /* Numbers of group k of row r, by a warp: of kinds that look at its ends, those too. */

@@ -73,23 +73,20 @@ static void steps_are_those_of_torch_and_bitsandbytes(void **state)
         float *got = malloc((size_t)n * sizeof *got);
         for (int k = 0; k < 5; k++) {
             bl_tensor grad = tensor(be, BL_F32, n, grads + k * n);
-            assert_ok(be->ops->adamw8(be,
-                                      &(bl_adamw8_args){.p = p,
-                                                        .grad = grad,
-                                                        .m = m,
-                                                        .v = v,
-                                                        .m_max = m_max,
-                                                        .v_max = v_max,
-                                                        .m_table = t1,
-                                                        .v_table = t2,
-                                                        .lr = 1e-2,
-                                                        .beta1 = 0.9,
-                                                        .beta2 = 0.999,
-                                                        .eps = 1e-8,
-                                                        .decay = 0.01,
-                                                        .grad_scale = 1,
-                                                        .step = k + 1},
-                                      &e));
+            const bl_adamw8_one one = {.how = {.p = p,
+                                               .grad = grad,
+                                               .m = m,
+                                               .v = v,
+                                               .lr = 1e-2,
+                                               .beta1 = 0.9,
+                                               .beta2 = 0.999,
+                                               .eps = 1e-8,
+                                               .decay = 0.01,
+                                               .grad_scale = 1,
+                                               .step = k + 1},
+                                       .m_max = m_max,
+                                       .v_max = v_max};
+            assert_ok(be->ops->adamw8(be, &(bl_adamw8_args){.of = &one, .n = 1, .m_table = t1, .v_table = t2}, &e));
             assert_ok(be->ops->adamw(be,
                                      &(bl_adamw_args){.p = p32,
                                                       .grad = grad,

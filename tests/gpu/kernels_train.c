@@ -368,30 +368,28 @@ static void optimizer_steps_are_the_same_bits(void **state)
             both_equal(p);
             both_equal(m);
             both_equal(v);
-            bl_adamw8_args c = {.p = p8.c,
-                                .grad = g.c,
-                                .m = m8.c,
-                                .v = v8.c,
+            bl_adamw8_one c8 = {.how = {.p = p8.c,
+                                        .grad = g.c,
+                                        .m = m8.c,
+                                        .v = v8.c,
+                                        .lr = 1e-2,
+                                        .beta1 = 0.9,
+                                        .beta2 = 0.95,
+                                        .eps = 1e-8,
+                                        .decay = 0.1,
+                                        .grad_scale = 1,
+                                        .step = step},
                                 .m_max = mm.c,
-                                .v_max = vm.c,
-                                .m_table = mt.c,
-                                .v_table = vt.c,
-                                .lr = 1e-2,
-                                .beta1 = 0.9,
-                                .beta2 = 0.95,
-                                .eps = 1e-8,
-                                .decay = 0.1,
-                                .grad_scale = 1,
-                                .step = step},
-                           d = c;
-            d.p = p8.g;
-            d.grad = g.g;
-            d.m = m8.g;
-            d.v = v8.g;
-            d.m_max = mm.g;
-            d.v_max = vm.g;
-            d.m_table = mt.g;
-            d.v_table = vt.g;
+                                .v_max = vm.c},
+                          d8 = c8;
+            d8.how.p = p8.g;
+            d8.how.grad = g.g;
+            d8.how.m = m8.g;
+            d8.how.v = v8.g;
+            d8.m_max = mm.g;
+            d8.v_max = vm.g;
+            bl_adamw8_args c = {.of = &c8, .n = 1, .m_table = mt.c, .v_table = vt.c},
+                           d = {.of = &d8, .n = 1, .m_table = mt.g, .v_table = vt.g};
             RUN(adamw8, &c, &d);
             both_equal(p8);
             both_equal(m8);
@@ -412,8 +410,14 @@ static void parameters_step_together(void **state)
     (void)state;
     BL_NEEDS_GPU;
     both p[LISTS], g[LISTS], m[LISTS], v[LISTS], sums = both_flat(both_new(BL_F64, false, 1, LISTS));
+    both m8[LISTS], v8[LISTS], mm[LISTS], vm[LISTS], mt, vt;
     bl_adamw_args on_cpu[LISTS], on_gpu[LISTS];
+    bl_adamw8_one of[2][LISTS];
     bl_tensor x[2][LISTS];
+    float table[2][256];
+    for (int k = 0; k < 2; k++) bl_moment_table(!k, table[k]);
+    mt = both_list(BL_F32, table[0], 256);
+    vt = both_list(BL_F32, table[1], 256);
     for (int i = 0; i < LISTS; i++) {
         const int64_t n = i % 3 == 0 ? 9000 + i : 1 + 7 * i;
         p[i] = both_flat(both_random(false, 1, n, (uint64_t)(1 + i), 1));
@@ -438,24 +442,35 @@ static void parameters_step_together(void **state)
         on_gpu[i].grad = g[i].g;
         on_gpu[i].m = m[i].g;
         on_gpu[i].v = v[i].g;
+        m8[i] = both_flat(both_new(BL_U8, false, 1, n));
+        v8[i] = both_flat(both_new(BL_U8, false, 1, n));
+        mm[i] = both_flat(both_new(BL_F32, false, 1, (n + 255) / 256));
+        vm[i] = both_flat(both_new(BL_F32, false, 1, (n + 255) / 256));
+        of[0][i] = (bl_adamw8_one){.how = on_cpu[i], .m_max = mm[i].c, .v_max = vm[i].c};
+        of[1][i] = (bl_adamw8_one){.how = on_gpu[i], .m_max = mm[i].g, .v_max = vm[i].g};
+        of[0][i].how.m = m8[i].c;
+        of[0][i].how.v = v8[i].c;
+        of[1][i].how.m = m8[i].g;
+        of[1][i].how.v = v8[i].g;
     }
     double sum[2][LISTS];
     RUN(sq_sums, (&(bl_sq_sums_args){x[0], LISTS, sums.c}), (&(bl_sq_sums_args){x[1], LISTS, sums.g}));
     assert_ok(cpu->ops->download(cpu, &sums.c, sum[0], &e));
     assert_ok(gpu->ops->download(gpu, &sums.g, sum[1], &e));
     for (int i = 0; i < LISTS; i++) assert_true(sum[0][i] > 0 && fabs(sum[0][i] - sum[1][i]) <= 1e-12 * sum[0][i]);
+    for (int step = 0; step < 2; step++)
+        RUN(adamw8, (&(bl_adamw8_args){of[0], LISTS, mt.c, vt.c, false}),
+            (&(bl_adamw8_args){of[1], LISTS, mt.g, vt.g, false}));
     RUN(adamw_all, (&(bl_adamw_all_args){on_cpu, LISTS, true}), (&(bl_adamw_all_args){on_gpu, LISTS, true}));
     for (int i = 0; i < LISTS; i++) {
-        both_equal(p[i]);
-        both_equal(m[i]);
-        both_equal(v[i]);
-        both_equal(g[i]);
-        both_drop(p[i]);
-        both_drop(m[i]);
-        both_drop(v[i]);
-        both_drop(g[i]);
+        both all[] = {p[i], m[i], v[i], g[i], m8[i], v8[i], mm[i], vm[i]};
+        for (size_t k = 0; k < BL_COUNT(all); k++) {
+            both_equal(all[k]);
+            both_drop(all[k]);
+        }
     }
-    both_drop(sums);
+    both ends[] = {sums, mt, vt};
+    for (size_t k = 0; k < BL_COUNT(ends); k++) both_drop(ends[k]);
 }
 
 static void learned_grids_round_and_go_back(void **state)

@@ -149,7 +149,7 @@ static void moments_of_eight_bits_keep_their_sign(void **state)
 {
     (void)state;
     enum { N = 5, ZERO = 128 };
-    float m_table[256], v_table[256], grad[N] = {1, -1e-6f, 1e-6f, 0, -1};
+    float m_table[256], v_table[256];
     static const uint8_t want[N] = {255, ZERO - 1, ZERO, ZERO, 1};
     for (int i = 0; i < 256; i++) {
         m_table[i] = (float)(i - ZERO) / 127;
@@ -157,26 +157,32 @@ static void moments_of_eight_bits_keep_their_sign(void **state)
     }
     EACH(be)
     {
-        float p[N] = {0}, m_max[1] = {0}, v_max[1] = {0};
+        float grad[N] = {1, -1e-6f, 1e-6f, 0, -1}, p[N] = {0}, m_max[1] = {0}, v_max[1] = {0};
         uint8_t m[N] = {0}, v[N] = {0};
-        assert_ok(be->ops->adamw8(be,
-                                  &(bl_adamw8_args){.p = F1(p, N),
-                                                    .grad = F1(grad, N),
-                                                    .m = bl_tensor_1d(&(bl_buffer){.data = m}, 0, BL_U8, N),
-                                                    .v = bl_tensor_1d(&(bl_buffer){.data = v}, 0, BL_U8, N),
-                                                    .m_max = F1(m_max, 1),
-                                                    .v_max = F1(v_max, 1),
-                                                    .m_table = F1(m_table, 256),
-                                                    .v_table = F1(v_table, 256),
-                                                    .lr = 0.1,
-                                                    .beta1 = 0.9,
-                                                    .beta2 = 0.99,
-                                                    .eps = 1e-8,
-                                                    .grad_scale = 1,
-                                                    .step = 1},
-                                  &e));
+        bl_adamw8_one two[2] = {{.how = {.p = F1(p, N),
+                                         .grad = F1(grad, N),
+                                         .m = bl_tensor_1d(&(bl_buffer){.data = m}, 0, BL_U8, N),
+                                         .v = bl_tensor_1d(&(bl_buffer){.data = v}, 0, BL_U8, N),
+                                         .lr = 0.1,
+                                         .beta1 = 0.9,
+                                         .beta2 = 0.99,
+                                         .eps = 1e-8,
+                                         .grad_scale = 1,
+                                         .step = 1},
+                                 .m_max = F1(m_max, 1),
+                                 .v_max = F1(v_max, 1)}};
+        bl_adamw8_args a = {.of = two, .n = 1, .m_table = F1(m_table, 256), .v_table = F1(v_table, 256)};
+        assert_ok(be->ops->adamw8(be, &a, &e));
         assert_memory_equal(m, want, N);
         assert_true(fabsf(m_max[0] - 0.1f) < 1e-6f && fabsf(v_max[0] - 0.01f) < 1e-6f);
+        two[1] = two[0];
+        two[1].how.step = 2;
+        a.n = 2;
+        assert_refused(be->ops->adamw8(be, &a, &e), BL_E_INTERNAL, "more than their rate");
+        a.n = 1;
+        a.clear = true;
+        assert_ok(be->ops->adamw8(be, &a, &e));
+        for (int i = 0; i < N; i++) assert_true(grad[i] == 0);
     }
 }
 
