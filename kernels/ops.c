@@ -131,6 +131,19 @@ void bl_count_products(bl_backend *be, const bl_linear_args *a)
     be->products[rows <= 1 ? 0 : rows <= 8 ? 1 : rows <= 64 ? 2 : 3] += (uint64_t)bl_linear_weights(a);
 }
 
+static bool adapters_fit(const bl_linear_args *a)
+{
+    const bl_shape *s = &a->w[0]->shape;
+    for (int i = 0; i < a->n_adapters; i++) {
+        const bl_lowrank *l = &a->adapter[i];
+        if (!bl_is_matrix(&l->a, BL_F32, -1, a->transpose ? s->in : a->x.dim[1]) ||
+            !bl_is_matrix(&l->b, BL_F32, s->out, l->a.dim[0]) || l->a.stride[0] != l->a.dim[1] ||
+            l->b.stride[0] != l->b.dim[1])
+            return false;
+    }
+    return true;
+}
+
 bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     int n = bl_linear_weights(a);
@@ -147,7 +160,9 @@ bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err 
     if (a->n_s && !be->ops->linear_turns)
         return bl_fail(e, BL_E_UNSUPPORTED, "backend %s does not transform the outputs of a linear", be->ops->name);
     if (a->n_s && n > 1) return bl_broken(e, "linear", "transforms of outputs belong to one weight");
-    if (a->transpose && (n > 1 || a->bias[0].buf || a->n_t || a->n_s || a->act.bits || a->n_adapters))
+    if (!adapters_fit(a)) return bl_broken(e, "linear", "an adapter does not fit the weight");
+    const bool joined = a->n_adapters && be->ops->linear_joins && be->ops->linear_joins(be, a);
+    if (a->transpose && (n > 1 || a->bias[0].buf || a->n_t || a->n_s || a->act.bits || (a->n_adapters && !joined)))
         return bl_broken(e, "linear", "a transposed product takes one weight and nothing else");
     if (a->transpose)
         return a->x.dim[1] == a->w[0]->shape.out
@@ -162,13 +177,6 @@ bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err 
     bl_status st = check_transforms(a->s, a->n_s, a->w[0]->shape.out, a->w[0]->shape.out, "linear", e);
     if (st != BL_OK) return st;
     if (a->n_adapters && n > 1) return bl_broken(e, "linear", "adapters belong to one weight");
-    for (int i = 0; i < a->n_adapters; i++) {
-        const bl_lowrank *l = &a->adapter[i];
-        if (!bl_is_matrix(&l->a, BL_F32, -1, a->x.dim[1]) ||
-            !bl_is_matrix(&l->b, BL_F32, a->w[0]->shape.out, l->a.dim[0]) || l->a.stride[0] != l->a.dim[1] ||
-            l->b.stride[0] != l->b.dim[1])
-            return bl_broken(e, "linear", "an adapter does not fit the weight");
-    }
     return check_transforms(a->t, a->n_t, a->x.dim[1], a->w[0]->shape.in, "linear", e);
 }
 

@@ -27,8 +27,9 @@
  * int8 code as one product code * scale.
  *
  * On CUDA sums are f32 and what is written as an activation is rounded to bf16 once. Weights enter products as bf16 (a
- * packed one is decoded and rounded), but those of few rows exactly. With `deterministic` a row's bits depend on its
- * own sequence alone; else also on how many rows are in the call, within the rounding of bf16.
+ * packed one is decoded and rounded, of many rows with its adapter in it), but those of few rows exactly. With
+ * `deterministic` a row's bits depend on its own sequence alone; else also on how many rows are in the call, within the
+ * rounding of bf16.
  */
 #ifndef BL_KERNELS_OPS_H
 #define BL_KERNELS_OPS_H
@@ -87,7 +88,8 @@ typedef struct bl_linear_args {
     const bl_transform *s; /* S, in order of application; each keeps the width */
     int n_s;
     bool accumulate; /* y += instead of y = */
-    bool transpose;  /* y = x W: x [rows, out], y [rows, in], for gradients; one weight and nothing else */
+    bool transpose;  /* y = x W: x [rows, out], y [rows, in], for gradients; one weight and nothing else but, where
+                        `linear_joins` says so, its adapter: y = x (W + scale B A) */
 } bl_linear_args;
 
 typedef struct bl_transform_args { /* y = T x, what a linear with these transforms multiplies its weight with; y may be
@@ -327,6 +329,8 @@ typedef struct bl_ops {
     bl_status (*linear)(bl_backend *, const bl_linear_args *, bl_err *);
     /* Codes of activations are multiplied as such, integers or 8-bit floats; else they are simulated. */
     bool (*linear_is_integer)(const bl_backend *, const bl_linear_args *);
+    /* Of a transposed product: its one adapter goes into the weight while that is decoded. NULL: never. */
+    bool (*linear_joins)(const bl_backend *, const bl_linear_args *);
     bl_status (*transform)(bl_backend *, const bl_transform_args *, bl_err *);
     bl_status (*channel_stats)(bl_backend *, const bl_channel_stats_args *, bl_err *);
     bl_status (*rmsnorm)(bl_backend *, const bl_rmsnorm_args *, bl_err *);

@@ -458,16 +458,46 @@ out:
     return st;
 }
 
+static bl_linear_args joined_args(const bl_effective *w, bl_tensor dy, bl_tensor dx, bool accumulate)
+{
+    return (bl_linear_args){.x = dy,
+                            .w = {&w->linear->weight},
+                            .y = {dx},
+                            .adapter = w->linear->adapter,
+                            .n_adapters = w->linear->n_adapters,
+                            .accumulate = accumulate,
+                            .transpose = true};
+}
+
+/* Whether the way back to the input is one product, the trained adapter in it. */
+static bool joins(const bl_trainable *t, const bl_effective *w, bl_tensor dy, bl_tensor dx)
+{
+    const bl_linear_args a = joined_args(w, dy, dx, false);
+    const bl_ops *ops = t->m->be->ops;
+    return dx.buf && !w->rule && w->bias < 0 && !w->linear->n_transforms && !w->linear->n_after && ops->linear_joins &&
+           ops->linear_joins(t->m->be, &a);
+}
+
 bl_status bl_effectives_backward(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, const bl_tensor *dy,
                                  bl_tensor dx, bool accumulate, bl_err *e)
 {
+    bl_backend *be = t->m->be;
     bl_status st = BL_OK;
-    bool together = true;
+    bool together = true, joined = true;
     for (int i = 0; i < n; i++) /* a form has one place for what it makes its gradients of */
         together = together && !w[i]->linear->act.bits && (w[i]->adapter < 0 || (w[i]->dropout == 0 && !w[i]->form));
+    for (int i = 0; i < n; i++) joined = joined && together && joins(t, w[i], dy[i], dx);
+    if (joined) {
+        BL_TRY(adapter_gradients(t, w, n, x, x, dy, (bl_tensor){0}, false, e));
+        for (int i = 0; i < n; i++) {
+            const bl_linear_args a = joined_args(w[i], dy[i], dx, accumulate || i);
+            BL_TRY(be->ops->linear(be, &a, e));
+        }
+        goto out;
+    }
     /* On wide devices a short product that adds to dx takes twice the time of one that writes it, which is hidden where
      * a long one does. */
-    const bool first = together && t->m->be->wide > 1;
+    const bool first = together && be->wide > 1;
     if (first) BL_TRY(adapter_gradients(t, w, n, x, x, dy, dx, accumulate, e));
     for (int i = 0; first && i < n; i++) accumulate |= w[i]->adapter >= 0;
     for (int i = 0; i < n; i++) BL_TRY((together ? rest_backward : apart)(t, w[i], x, dy[i], dx, accumulate || i, e));

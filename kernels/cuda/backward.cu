@@ -61,6 +61,13 @@ static __device__ __forceinline__ void eight(uint4 v, float f[8])
     for (int j = 0; j < 8; j++) f[j] = from_bf16(h[j]);
 }
 
+static __device__ __forceinline__ void eight(const float *p, float f[8])
+{
+    const float4 lo = ((const float4 *)p)[0], hi = ((const float4 *)p)[1];
+    f[0] = lo.x, f[1] = lo.y, f[2] = lo.z, f[3] = lo.w;
+    f[4] = hi.x, f[5] = hi.y, f[6] = hi.z, f[7] = hi.w;
+}
+
 static __device__ __forceinline__ void take8(const uint16_t *p, int64_t left, bool whole, float f[8])
 {
     if (whole) {
@@ -153,14 +160,15 @@ template <int CHUNKS> __global__ void __launch_bounds__(NORM_THREADS) norm_rows_
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
         const int i = 8 * (NORM_THREADS * c + threadIdx.x);
-        float f[8], g[8];
+        float f[8], g[8], w[8];
         if (i >= a.dim) continue;
         eight(v[c], f);
         eight(d[c], g);
+        eight(a.w + i, w);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             square = fmaf(f[j], f[j], square);
-            dot = fmaf(f[j], a.w[i + j] * g[j], dot);
+            dot = fmaf(f[j], w[j] * g[j], dot);
         }
     }
     square = warp_sum(square);
@@ -177,13 +185,14 @@ template <int CHUNKS> __global__ void __launch_bounds__(NORM_THREADS) norm_rows_
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
         const int i = 8 * (NORM_THREADS * c + threadIdx.x);
-        float f[8], g[8], to[8];
+        float f[8], g[8], w[8], to[8];
         if (i >= a.dim) continue;
         eight(v[c], f);
         eight(d[c], g);
+        eight(a.w + i, w);
         eight(o[c], to);
 #pragma unroll
-        for (int j = 0; j < 8; j++) to[j] += fmaf(-b, f[j], s * (a.w[i + j] * g[j]));
+        for (int j = 0; j < 8; j++) to[j] += fmaf(-b, f[j], s * (w[j] * g[j]));
         give8(out + i, 8, true, to);
     }
 }
@@ -252,7 +261,7 @@ void bl_cu_rmsnorm_grad(bl_stream s, const bl_cu_norm_grad *a)
     const unsigned runs = (unsigned)((a->rows + each - 1) / each);
     bl_cu_norm_grad sums = *a;
     bool whole = are_whole(a->x, a->ldx, a->dim) && are_whole(a->dy, a->lddy, a->dim) &&
-                 are_whole(a->dx, a->lddx, a->dim);
+                 are_whole(a->dx, a->lddx, a->dim) && (uintptr_t)a->w % 16 == 0;
     if (!a->rows) return;
     if (whole && a->dim <= 1024) {
         if (a->dim <= 256) norm_runs<1><<<runs, 512, 0, s>>>(*a, each, parts);
@@ -383,7 +392,8 @@ static __device__ __forceinline__ void take4(const float *x, int64_t left, bool 
     for (int j = 0; j < 4; j++) f[j] = j < left ? x[j] : -CUDART_INF_F;
 }
 
-/* A block a row. Every thread adds its exponentials in f32 runs of 64, those in double. */
+/* A block a row, which is read twice. Every thread adds its exponentials, less the largest so far, in f32 runs of 64,
+ * those in double. */
 __global__ void loss_back(const float *logits, int64_t ld, int64_t vocab, int64_t columns, const int32_t *target,
                           double scale, void *grad, bool f32, int64_t ldg, double *nll, bool whole)
 {
@@ -397,26 +407,29 @@ __global__ void loss_back(const float *logits, int64_t ld, int64_t vocab, int64_
     float top = -CUDART_INF_F, bad = 0, aim = goal >= 0 ? x[goal] : 0,
           v[4]; /* before grad is written, which may be x */
     double sum = 0;
-    for (int64_t i = first; i < vocab; i += step) {
-        take4(x + i, vocab - i, whole, v);
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            top = fmaxf(top, v[j]);
-            if (i + j < vocab && !isfinite(v[j])) bad = 1;
-        }
-    }
-    top = block_max(top, tops);
-    bad = block_max(bad, tops);
     for (int64_t i = first; i < vocab;) {
         float run = 0;
         for (int k = 0; k < RUN && i < vocab; k++, i += step) {
             take4(x + i, vocab - i, whole, v);
+            const float most = fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3]));
+            if (most > top) {
+                const float less = expf(top - most);
+                run *= less;
+                sum *= less;
+                top = most;
+            }
 #pragma unroll
-            for (int j = 0; j < 4; j++) run += expf(v[j] - top);
+            for (int j = 0; j < 4; j++) {
+                run += expf(v[j] - top);
+                if (i + j < vocab && !isfinite(v[j])) bad = 1;
+            }
         }
         sum += run;
     }
-    sum = block_sum(sum, tmp);
+    const float most = block_max(top, tops);
+    bad = block_max(bad, tops);
+    sum = block_sum(top > -CUDART_INF_F ? sum * expf(top - most) : 0, tmp);
+    top = most;
     double by = goal < 0 ? 0 : scale;
     if (nll && threadIdx.x == 0) nll[blockIdx.x] = bad ? CUDART_NAN : goal < 0 ? 0 : log(sum) + ((double)top - aim);
     float factor = bad ? CUDART_NAN_F : (float)(by / sum);

@@ -62,6 +62,7 @@ typedef enum bl_cuda_scratch {
     BL_SCRATCH_STREAM, /* parts of sums over k */
     BL_SCRATCH_MID,    /* rows of x in the order of decoding */
     BL_SCRATCH_EIGHT,  /* rows of x as codes of 8 bits */
+    BL_SCRATCH_SUM,    /* a product with its adapter, before it is added to what is there */
     BL_SCRATCH_SOLVE,  /* of the solving ops */
     BL_SCRATCH_SOLVE2,
     BL_SCRATCHES
@@ -115,7 +116,7 @@ int bl_cuda_scale_type(bl_dtype t);
 bl_status bl_cuda_sum(bl_backend *be, const double *at, int64_t n, const char *what, double *sum, bl_err *e);
 
 /* A weight as the kernels read it. */
-bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, bl_err *e);
+bl_status bl_cuda_weight(const bl_backend *be, const bl_weight *w, bl_cu_weight *out, bl_err *e);
 const float *bl_cuda_table(const bl_cuda *c, const bl_format *f); /* values of a table format, on the device */
 bl_status bl_cuda_tables(bl_backend *be, bl_err *e);              /* makes them */
 /* The factor of a Hadamard matrix, on the device; it stays there, so that recorded ops find it. */
@@ -163,6 +164,7 @@ extern const bl_ops bl_ops_cuda;
 /* linear.c */
 bl_status bl_cuda_linear(bl_backend *, const bl_linear_args *, bl_err *);
 bool bl_cuda_integer(const bl_backend *, const bl_linear_args *);
+bool bl_cuda_joins(const bl_backend *, const bl_linear_args *);
 bl_status bl_cuda_transform(bl_backend *, const bl_transform_args *, bl_err *);
 /* weight.c */
 bl_status bl_cuda_prepare(bl_backend *, bl_weight *, bl_err *);

@@ -153,7 +153,7 @@ typedef struct bl_cu_beside {
 } bl_cu_beside;
 bool bl_cu_join_takes(const bl_cu_weight *w, const bl_cu_beside *b);
 void bl_cu_join(bl_stream s, const bl_cu_weight *w, const bl_cu_beside *b, int64_t row0, int64_t rows, uint16_t *y,
-                int64_t ldy);
+                int64_t ldy, int sms);
 void bl_cu_set_grids(const uint16_t *iq2_xxs, const uint16_t *iq2_xs, const uint16_t *iq2_s, const uint16_t *iq3_xxs,
                      const uint16_t *iq3_s, const uint16_t *iq1);
 

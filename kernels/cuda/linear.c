@@ -207,6 +207,35 @@ static int64_t turned_rows(int64_t rows, int64_t out)
     return BL_MIN(rows, BL_MAX(at_once, BL_CU_EIGHT_TILE));
 }
 
+static bl_cu_beside beside_of(const bl_lowrank *l)
+{
+    return (bl_cu_beside){.a = bl_cuda_at(&l->a), .b = bl_cuda_at(&l->b), .rank = l->a.dim[0], .scale = l->scale};
+}
+
+/* Beside few rows an adapter by itself is less work, on the way back beside more than on the way there: inner products
+ * are wanted there anyway. Bits that do not depend on the number of rows want one way. */
+enum { JOINED_ROWS = 1024, JOINED_BACK_ROWS = 4096 };
+bool bl_cuda_joins(const bl_backend *be, const bl_linear_args *a)
+{
+    bl_cu_weight cw;
+    if (a->n_adapters != 1 || a->n_t || a->n_s || a->act.bits || be->opts.deterministic ||
+        a->x.dim[0] < (a->transpose ? JOINED_BACK_ROWS : JOINED_ROWS) ||
+        bl_cuda_weight(be, a->w[0], &cw, NULL) != BL_OK)
+        return false;
+    const bl_cu_beside b = beside_of(a->adapter);
+    return bl_cu_join_takes(&cw, &b);
+}
+
+/* What `before_it_is_added` takes: outputs as wide as the residual stream are added to it. */
+static uint64_t added_bytes(const bl_backend *be, const bl_weight *w, int64_t rank, int64_t rows)
+{
+    const bl_cu_beside b = {.rank = rank};
+    bl_cu_weight cw;
+    if (!be->opts.deterministic && bl_cuda_weight(be, w, &cw, NULL) == BL_OK && bl_cu_join_takes(&cw, &b))
+        rows = BL_MIN(rows, JOINED_ROWS - 1);
+    return (uint64_t)(rows * eights(w->shape.out)) * sizeof(uint16_t);
+}
+
 /* What the ops of a training pass ask for, by its use: as by_slabs, adapter, transformed, and those of backward.c and
  * solve.c do. */
 uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args *a)
@@ -224,6 +253,8 @@ uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args
             slab = BL_MAX(slab, (uint64_t)both * sizeof(uint16_t));
             need[BL_SCRATCH_LOW] = BL_MAX(need[BL_SCRATCH_LOW], low_bytes(a->rows, rank));
             need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], (uint64_t)(a->rows * rank) * sizeof(float));
+            if (s->out == a->dim)
+                need[BL_SCRATCH_SUM] = BL_MAX(need[BL_SCRATCH_SUM], added_bytes(be, a->of[i].w, rank, a->rows));
         }
         need[BL_SCRATCH_SLAB] = BL_MAX(need[BL_SCRATCH_SLAB], slab);
         if (a->of[i].turned) {
@@ -262,7 +293,7 @@ static bl_status by_slabs(bl_backend *be, const bl_weight *w, const product *p, 
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)(at_once * ld) * sizeof(uint16_t), &slab, e));
     for (int64_t o = 0; o < out; o += at_once) {
         int64_t n = BL_MIN(at_once, out - o);
-        if (p->beside) bl_cu_join(c->now, &cw, p->beside, o, n, slab, ld);
+        if (p->beside) bl_cu_join(c->now, &cw, p->beside, o, n, slab, ld, c->stream.sms);
         else bl_cu_unpack(c->now, &cw, o, n, NULL, slab, false, ld);
         BL_TRY(bl_cuda_launched(be, "linear", e));
         if (turned) /* the sum over outputs goes on */
@@ -274,6 +305,20 @@ static bl_status by_slabs(bl_backend *be, const bl_weight *w, const product *p, 
     }
 out:
     return st;
+}
+
+/* Where a product with an adapter is made that is added to activations: what an adapter that has just begun puts out is
+ * less than half of the last place of most of those, so that all of it would be lost there; beside the product itself,
+ * as in peft, some is. */
+static bl_status before_it_is_added(bl_backend *be, int64_t out, product *p, bl_err *e)
+{
+    void *sum;
+    bl_status st = bl_cuda_need(be, BL_SCRATCH_SUM, (uint64_t)(p->rows * eights(out)) * sizeof(uint16_t), &sum, e);
+    if (st != BL_OK) return st;
+    p->y = sum;
+    p->ldy = eights(out);
+    p->accumulate = false;
+    return BL_OK;
 }
 
 /* y (+)= scale * (x At) Bt */
@@ -491,26 +536,6 @@ out:
     return st;
 }
 
-/* Whether the one adapter goes into the weight while that is decoded: `to` is what does it then. Beside few rows the
- * adapter by itself is less work; and bits that do not depend on the number of rows want one way. */
-enum { JOINED_ROWS = 1024 };
-static bl_status joins(bl_backend *be, const bl_linear_args *a, const by_family *how, bl_cu_beside *to, bool *does,
-                       bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_cu_weight cw;
-    *does = false;
-    if (a->n_adapters != 1 || how->run != by_slabs || a->n_t || a->n_s || a->act.bits || be->opts.deterministic ||
-        a->x.dim[0] < JOINED_ROWS)
-        return BL_OK;
-    const bl_lowrank *l = &a->adapter[0];
-    *to = (bl_cu_beside){.a = bl_cuda_at(&l->a), .b = bl_cuda_at(&l->b), .rank = l->a.dim[0], .scale = l->scale};
-    BL_TRY(bl_cuda_weight(be, a->w[0], &cw, e));
-    *does = bl_cu_join_takes(&cw, to);
-out:
-    return st;
-}
-
 static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)
 {
     bl_status st = BL_OK;
@@ -519,7 +544,7 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
     int64_t rows = a->x.dim[0];
     bl_cu_eight codes = {0};
     bl_cu_beside beside;
-    bool floats = false, joined;
+    bool floats = false;
     if (!rows) return BL_OK;
     for (int i = 0; i < bl_linear_weights(a); i++) floats = floats || !((const by_family *)k[i]->own)->codes;
     if (!a->transpose && floats) BL_TRY(input(be, a, &x, e));
@@ -534,15 +559,22 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
                      .f32 = a->y[i].dtype == BL_F32,
                      .ldy = a->y[i].stride[0],
                      .accumulate = a->accumulate};
-        BL_TRY(joins(be, a, how, &beside, &joined, e));
-        if (joined) p.beside = &beside;
-        else BL_TRY(adapters(be, a, &p, e));
+        if (how->run == by_slabs && bl_cuda_joins(be, a)) {
+            beside = beside_of(a->adapter);
+            p.beside = &beside;
+        }
+        const bool apart = a->n_adapters && !p.beside && p.accumulate && !p.f32;
+        if (apart) BL_TRY(before_it_is_added(be, a->w[i]->shape.out, &p, e));
+        if (!p.beside) BL_TRY(adapters(be, a, &p, e));
         if (a->n_s) BL_TRY(turned(be, a, how, &p, e));
         else BL_TRY(how->run(be, a->w[i], &p, a->transpose, e));
         if (a->bias[i].buf && !a->n_s) {
             bl_cu_add_bias(c->now, p.y, p.f32, p.ldy, bl_cuda_at(&a->bias[i]), rows, a->w[i]->shape.out);
             BL_TRY(bl_cuda_launched(be, "linear", e));
         }
+        if (!apart) continue;
+        bl_cu_add(c->now, p.y, p.ldy, bl_cuda_at(&a->y[i]), a->y[i].stride[0], rows, a->w[i]->shape.out);
+        BL_TRY(bl_cuda_launched(be, "linear", e));
     }
 out:
     return st;

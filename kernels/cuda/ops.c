@@ -240,6 +240,7 @@ const bl_ops bl_ops_cuda = {
     .kv_low = true,
     .linear = bl_cuda_linear,
     .linear_is_integer = bl_cuda_integer,
+    .linear_joins = bl_cuda_joins,
     .transform = bl_cuda_transform,
     .channel_stats = channel_stats,
     .rmsnorm = rmsnorm,

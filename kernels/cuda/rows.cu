@@ -185,9 +185,26 @@ __global__ void add_rows(const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ld
     }
 }
 
+__global__ void add_vectors(const uint4 *x, int64_t ldx, uint4 *y, int64_t ldy, int64_t rows, int64_t n)
+{
+    EACH(i, rows * n)
+    {
+        uint4 v = x[i / n * ldx + i % n], *to = y + i / n * ldy + i % n, u = *to;
+        const uint16_t *h = (const uint16_t *)&v;
+        uint16_t *k = (uint16_t *)&u;
+#pragma unroll
+        for (int j = 0; j < 8; j++) k[j] = to_bf16(from_bf16(k[j]) + from_bf16(h[j]));
+        *to = u;
+    }
+}
+
 void bl_cu_add(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n)
 {
-    if (rows) add_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, rows, n);
+    if (!rows) return;
+    if (n % 8 == 0 && whole(x, ldx) && whole(y, ldy))
+        add_vectors<<<blocks_for(rows * n / 8, 256), 256, 0, s>>>((const uint4 *)x, ldx / 8, (uint4 *)y, ldy / 8, rows,
+                                                                  n / 8);
+    else add_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, rows, n);
 }
 
 __global__ void add_bias(void *y, bool f32, int64_t ldy, const float *bias, int64_t rows, int64_t n)

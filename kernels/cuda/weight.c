@@ -98,7 +98,7 @@ static void outline_codes(const bl_cuda *c, const bl_weight *w, bl_codes_kind ki
     for (int i = 0; i < w->n_parts; i++) out->own.part[i] = bl_cuda_at(&w->part[i]);
 }
 
-bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, bl_err *e)
+bl_status bl_cuda_weight(const bl_backend *be, const bl_weight *w, bl_cu_weight *out, bl_err *e)
 {
     const bl_format *f = w->format;
     const bl_shape *g = &w->shape;

@@ -488,7 +488,7 @@ static void transposed_products_of_every_format(void **state)
     }
 }
 
-/* ---- transforms, quantized activations, adapters ---- */
+/* ---- transforms, quantized activations ---- */
 static void inputs_are_transformed_and_quantized_as_plain_c_does(void **state)
 {
     enum { ROWS = 21, IN = 240, OUT = 50 };
@@ -551,57 +551,6 @@ static void inputs_are_transformed_and_quantized_as_plain_c_does(void **state)
     both_drop(sums);
     both_drop(blocks);
     both_weight_drop(&w);
-}
-
-/* y = x Wt + adapter, then the same onto y. */
-static void an_adapter_is_added(const bl_format *format, bl_shape s, int64_t rows, int64_t rank, bool act, float by)
-{
-    both_weight w = both_weight_new(format, &s, 1);
-    both x = both_random(true, rows, s.in, 3, 1), y = both_new(BL_F32, act, rows, s.out),
-         a1 = both_random(false, rank, s.in, 4, by), b1 = both_random(false, s.out, rank, 5, by);
-    bl_lowrank lc = {a1.c, b1.c, 1.5f}, lg = {a1.g, b1.g, 1.5f};
-    bl_linear_args a = {.x = x.c, .w = {&w.c}, .y = {y.c}, .adapter = &lc, .n_adapters = 1}, b = a;
-    b.x = x.g;
-    b.w[0] = &w.g;
-    b.y[0] = y.g;
-    b.adapter = &lg;
-    for (int onto = 0; onto < 2; onto++) {
-        a.accumulate = b.accumulate = onto;
-        assert_ok(cpu->ops->linear(cpu, &a, &e));
-        assert_ok(gpu->ops->linear(gpu, &b, &e));
-        ASSERT_NEAR(y, 3e-5);
-    }
-    both all[] = {x, y, a1, b1};
-    for (size_t j = 0; j < BL_COUNT(all); j++) both_drop(all[j]);
-    both_weight_drop(&w);
-}
-
-static void adapters_are_added(void **state)
-{
-    const bl_format *f = bl_format_find("int4");
-    (void)state;
-    BL_NEEDS_GPU;
-    for (int64_t rank = 1; rank < 20; rank += 7)
-        an_adapter_is_added(f, both_shape(f, 36, 100, 100), 19, rank, false, 0.1f);
-}
-
-/* Where a product of many rows decodes a weight, its adapter goes into it: ranks that fill no step of the tensor cores
- * and several, rows that fill no warp, groups of a strip, of two and of the row. */
-static void adapters_go_into_weights_of_many_rows(void **state)
-{
-    static const char *const formats[] = {"nf4", "nf4", "fp4", "int4", "int8"};
-    static const int64_t ranks[] = {8, 16, 40, 64}, groups[] = {32, 64, 192};
-    (void)state;
-    BL_NEEDS_GPU;
-    for (size_t f = 0; f < BL_COUNT(formats); f++)
-        for (size_t k = 0; k < BL_COUNT(ranks); k++)
-            for (size_t i = 0; i < BL_COUNT(groups); i++) {
-                const bl_format *format = bl_format_find(formats[f]);
-                bl_shape s = both_shape(format, k % 2 ? 77 : 301, 192, groups[i]);
-                s.double_quant = f == 1;
-                if (i == 2 && format->kind == BL_FMT_INT) s.zero = BL_ZERO_NONE;
-                an_adapter_is_added(format, s, 1027, ranks[k], i != 1, 0.05f);
-            }
 }
 
 /* Tiles of every number of rows, blocks alone and in sets, edges of each; rows that tensor maps do not take. */
@@ -775,8 +724,6 @@ int main(void)
         cmocka_unit_test(products_of_a_graph_wait_for_each_other),
         cmocka_unit_test(transposed_products_of_every_format),
         cmocka_unit_test(inputs_are_transformed_and_quantized_as_plain_c_does),
-        cmocka_unit_test(adapters_are_added),
-        cmocka_unit_test(adapters_go_into_weights_of_many_rows),
         cmocka_unit_test(a_deterministic_product_does_not_depend_on_the_rows_beside),
         cmocka_unit_test(every_format_is_decoded_to_the_same_bits),
         cmocka_unit_test(weights_are_packed_to_the_same_bits),

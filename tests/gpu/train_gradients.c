@@ -5,19 +5,21 @@
 #include "harness/train/optimizer.h"
 #include "harness/model/model.h"
 
-enum { LEN = 300 };
-static const int32_t start[] = {0, 140, 141, LEN};
-static int32_t ids[LEN];
-static uint8_t mask[LEN];
+enum { LEN = 300, TIMES = 14 };
+static int32_t ids[LEN * TIMES], start[3 * TIMES + 1];
+static uint8_t mask[LEN * TIMES];
 
-static bl_train_batch batch(int64_t vocab)
+/* Three sequences, so many times. */
+static bl_train_batch batch(int64_t vocab, int times)
 {
+    static const int32_t ends[] = {140, 141, LEN};
     bl_rng r = bl_rng_at(11, 4, 0);
-    for (int i = 0; i < LEN; i++) {
+    for (int i = 0; i < LEN * times; i++) {
         ids[i] = (int32_t)bl_rng_below(&r, (uint64_t)vocab);
         mask[i] = i % 5 != 2;
     }
-    return (bl_train_batch){.ids = ids, .n_seq = 3, .start = start, .mask = mask};
+    for (int i = 0; i < 3 * times; i++) start[i + 1] = i / 3 * LEN + ends[i % 3];
+    return (bl_train_batch){.ids = ids, .n_seq = 3 * times, .start = start, .mask = mask};
 }
 
 typedef struct learner {
@@ -77,22 +79,27 @@ static void loss_and_gradients_are_those_of_the_cpu(void **state)
         const char *model;
         what *w;
         bl_lora o;
-    } all[] = {{"synth:tiny", full, {0}},
-               {"synth:tiny-biases", full, {0}},
-               {"synth:tiny-qwen3", full, {0}},
-               {"synth:lessons-tiny", full, {0}},
-               {"synth:tiny", lora, {.rank = 3, .alpha = 6, .seed = 1}},
-               {"synth:tiny:int4", lora, {.rank = 8, .alpha = 16, .seed = 2, .rank_stabilized = true}},
-               {"synth:tiny-qwen2:nf4", lora, {.rank = 4, .alpha = 8, .seed = 3, .dropout = 0.2}},
-               {"synth:tiny", dora, {.rank = 4, .alpha = 8, .seed = 4}},
-               {"synth:tiny-qwen2:nf4", dora, {.rank = 8, .alpha = 8, .seed = 5}},
-               {"synth:tiny", steps, {0}}};
+        int times;
+    } all[] = {{"synth:tiny", full, {0}, 1},
+               {"synth:tiny-biases", full, {0}, 1},
+               {"synth:tiny-qwen3", full, {0}, 1},
+               {"synth:lessons-tiny", full, {0}, 1},
+               {"synth:tiny", lora, {.rank = 3, .alpha = 6, .seed = 1}, 1},
+               {"synth:tiny:int4", lora, {.rank = 8, .alpha = 16, .seed = 2, .rank_stabilized = true}, 1},
+               {"synth:tiny-qwen2:nf4", lora, {.rank = 4, .alpha = 8, .seed = 3, .dropout = 0.2}, 1},
+               {"synth:tiny", dora, {.rank = 4, .alpha = 8, .seed = 4}, 1},
+               {"synth:tiny-qwen2:nf4", dora, {.rank = 8, .alpha = 8, .seed = 5}, 1},
+               {"synth:tiny", steps, {0}, 1},
+               /* rows beside which adapters go into weights, on the way there, and on the way back too */
+               {"synth:tiny-qwen2:nf4", lora, {.rank = 8, .alpha = 16, .seed = 6}, 5},
+               {"synth:tiny-qwen2:nf4", lora, {.rank = 8, .alpha = 16, .seed = 6}, TIMES},
+               {"synth:lessons-tiny:int8", lora, {.rank = 24, .alpha = 24, .seed = 7}, TIMES}};
     (void)state;
     BL_NEEDS_GPU;
     for (size_t i = 0; i < BL_COUNT(all); i++) {
         learner l[2] = {learner_new(cpu, all[i].model, all[i].w, &all[i].o),
                         learner_new(gpu, all[i].model, all[i].w, &all[i].o)};
-        bl_train_batch b = batch(l[0].m->config.vocab);
+        bl_train_batch b = batch(l[0].m->config.vocab, all[i].times);
         double nll[2], n = (double)bl_train_batch_tokens(&b);
         for (int k = 0; k < 2; k++) assert_ok(bl_gradients(l[k].t, &b, 1 / n, &nll[k], &e));
         if (!(fabs(nll[0] - nll[1]) <= 2e-3 * nll[0]))
@@ -122,7 +129,7 @@ static void steps_on_one_batch_learn_it_by_heart(void **state)
     BL_NEEDS_GPU;
     for (int eight = 0; eight < 2; eight++) {
         learner l = learner_new(gpu, "synth:lessons-tiny", full, NULL);
-        bl_train_batch b = batch(97);
+        bl_train_batch b = batch(97, 1);
         bl_adamw o = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .clip = 1, .eight_bits = eight != 0};
         double nll, first = 0, n = (double)bl_train_batch_tokens(&b);
         for (int i = 0; i < 150; i++) {
@@ -142,7 +149,7 @@ static void two_runs_are_the_same_bits(void **state)
     BL_NEEDS_GPU;
     learner l[2] = {learner_new(gpu, "synth:lessons-tiny", full, NULL),
                     learner_new(gpu, "synth:lessons-tiny", full, NULL)};
-    bl_train_batch b = batch(97);
+    bl_train_batch b = batch(97, 1);
     for (int k = 0; k < 2; k++) {
         bl_adamw o = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .clip = 1};
         double nll;
