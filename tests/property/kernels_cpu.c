@@ -9,7 +9,8 @@
 
 static bl_err e;
 static bl_backend *one, *two, *other,
-    *plain; /* one thread, AVX2 at most; two, the best there is; two, plain C; the reference */
+    *plain;                    /* one thread, AVX2 at most; two, the best there is; two, plain C; the reference */
+static bl_backend *between[2]; /* one thread, AVX-VNNI and AVX-512 at most: less than the best, more than AVX2 */
 
 static int set_up(void **state)
 {
@@ -18,7 +19,9 @@ static int set_up(void **state)
            bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 2}, &two, &e) != BL_OK ||
            bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 2, .isa = BL_ISA_PLAIN}, &other, &e) !=
                BL_OK ||
-           bl_backend_open(&(bl_backend_opts){.device = "cpu", .reference = true}, &plain, &e) != BL_OK;
+           bl_backend_open(&(bl_backend_opts){.device = "cpu", .reference = true}, &plain, &e) != BL_OK ||
+           bl_backend_open(&(bl_backend_opts){.threads = 1, .isa = BL_ISA_AVXVNNI}, &between[0], &e) != BL_OK ||
+           bl_backend_open(&(bl_backend_opts){.threads = 1, .isa = BL_ISA_AVX512}, &between[1], &e) != BL_OK;
 }
 static int tear_down(void **state)
 {
@@ -27,6 +30,8 @@ static int tear_down(void **state)
     bl_backend_close(two);
     bl_backend_close(other);
     bl_backend_close(plain);
+    bl_backend_close(between[0]);
+    bl_backend_close(between[1]);
     return 0;
 }
 
@@ -94,7 +99,7 @@ static void weights_that_come_to_their_readers_keep_their_bits(void **state)
 }
 
 /* A product of 40 rows against the same rows in pieces of 1, 2, 3, 8 and 30 from odd places, on one thread and on two,
- * with AVX-512, AVX2 and plain C. */
+ * with AVX-512, AVX-VNNI, AVX2 and plain C. */
 static void products_do_not_depend_on_batch_offset_threads_or_instructions(void **state)
 {
     enum { ROWS = 40, OUT = 21 };
@@ -120,7 +125,7 @@ static void products_do_not_depend_on_batch_offset_threads_or_instructions(void 
                 pack(f, g, dense, &w);
                 assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = {&w}, .y = {y}, .act = act}, &e));
                 for (size_t p = 0; p < BL_COUNT(piece); p++) {
-                    bl_backend *be = p % 3 == 0 ? one : p % 3 == 1 ? two : other;
+                    bl_backend *const all[] = {one, two, other, between[0], between[1]}, *be = all[p % BL_COUNT(all)];
                     assert_ok(be->ops->linear(be,
                                               &(bl_linear_args){.x = bl_tensor_rows(x, piece[p].row, piece[p].n),
                                                                 .w = {&w},
@@ -146,10 +151,11 @@ static void a_prepared_weight_has_the_bits_of_the_stored_one(void **state)
         int64_t in, group;
         bl_zero zero;
         bl_dtype scale;
-    } shape[] = {
-        {192, 32, BL_ZERO_NONE, BL_F16},    {320, 64, BL_ZERO_PACKED, BL_F32}, {96, 96, BL_ZERO_I16, BL_BF16},
-        {160, 64, BL_ZERO_FLOAT, BL_F16},   {224, 32, BL_ZERO_MIDDLE, BL_F32}, {96, 48, BL_ZERO_PACKED, BL_F16},
-        {608, 32, BL_ZERO_PACKED, BL_BF16}, {100, 100, BL_ZERO_NONE, BL_F16},  {512, 64, BL_ZERO_NONE, BL_F16}};
+    } shape[] = {{192, 32, BL_ZERO_NONE, BL_F16},    {320, 64, BL_ZERO_PACKED, BL_F32},
+                 {96, 96, BL_ZERO_I16, BL_BF16},     {160, 64, BL_ZERO_FLOAT, BL_F16},
+                 {224, 32, BL_ZERO_MIDDLE, BL_F32},  {96, 48, BL_ZERO_PACKED, BL_F16},
+                 {608, 32, BL_ZERO_PACKED, BL_BF16}, {100, 100, BL_ZERO_NONE, BL_F16},
+                 {512, 64, BL_ZERO_NONE, BL_F16},    {256, 128, BL_ZERO_PACKED, BL_F16}};
     static const bl_actq acts[] = {{0},
                                    {.bits = 8, .symmetric = true},
                                    {.bits = 8},
@@ -177,7 +183,7 @@ static void a_prepared_weight_has_the_bits_of_the_stored_one(void **state)
             assert_ok(two->ops->prepare(two, &p, &e));
             turned += p.layout != 0;
             blocks += block && p.layout != 0;
-            bl_backend *const all[] = {plain, one, two, other};
+            bl_backend *const all[] = {plain, one, two, other, between[(i + n) % 2]};
             for (size_t b = 0; b < BL_COUNT(all); b++) {
                 bl_backend *be = all[b];
                 assert_ok(plain->ops->unpack(plain, &(bl_unpack_args){.w = &w, .rows = OUT, .y = u}, &e));
@@ -310,8 +316,8 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
                     args.y[0] = y;
                     assert_ok(plain->ops->linear(plain, &args, &e));
                     args.y[0] = z;
-                    for (int i = 0; i < 3; i++) {
-                        bl_backend *be = i == 0 ? one : i == 1 ? two : other;
+                    for (int i = 0; i < 4; i++) {
+                        bl_backend *be = i == 0 ? one : i == 1 ? two : i == 2 ? other : between[mode % 2];
                         memcpy(z.buf->data, first.buf->data, z.buf->bytes);
                         assert_ok(be->ops->linear(be, &args, &e));
                         assert_same(y, 0, z, 0, ROWS, names[n]);
@@ -347,7 +353,7 @@ static void products_over_few_inputs_have_the_bits_of_the_reference(void **state
                           y = numbers(ROWS, OUT, 4), z = numbers(ROWS, OUT, 4);
                 const bl_lowrank low = {numbers(rank, in, 5), numbers(OUT, rank, 6), 0.7f};
                 const bl_weight w = bl_weight_of(dense);
-                bl_backend *const all[] = {one, two, other};
+                bl_backend *const all[] = {one, two, other, between[0]};
                 bl_linear_args a = {.x = x,
                                     .w = {&w},
                                     .bias = {bl_tensor_1d(bias.buf, 0, BL_F32, OUT)},
@@ -377,7 +383,7 @@ static void several_weights_of_one_input_have_the_bits_of_single_calls(void **st
     static const char *const names[][3] = {{"int4", "int4", "int4"}, {"int4", "nf4", "fp32"}, {"q5_1", "fp16", "int2"}};
     static const int64_t rows[] = {1, 2, 5, ROWS};
     bl_tensor x = numbers(ROWS, IN, 1), dense[3], bias[3], y[3], z[3];
-    bl_backend *const all[] = {plain, one, two, other};
+    bl_backend *const all[] = {plain, one, two, other, between[0], between[1]};
     (void)state;
     for (int i = 0; i < 3; i++) {
         dense[i] = numbers(out[i], IN, 2 + (uint64_t)i);
@@ -426,7 +432,7 @@ static void a_bias_is_one_addition_to_the_finished_product(void **state)
     static const char *const names[] = {"int4", "nf3", "fp32", "q6_k"};
     bl_tensor x = numbers(ROWS, IN, 1), dense = numbers(OUT, IN, 2), bias = numbers(1, OUT, 3),
               y = numbers(ROWS, OUT, 4), z = numbers(ROWS, OUT, 4);
-    bl_backend *const all[] = {plain, one, two, other};
+    bl_backend *const all[] = {plain, one, two, other, between[0], between[1]};
     (void)state;
     for (size_t n = 0; n < BL_COUNT(names); n++) {
         const bl_format *f = bl_format_find(names[n]);
@@ -463,7 +469,7 @@ static void assert_transposed(int64_t rows, int64_t in, int64_t out, const char 
     const bl_format *fp32 = bl_format_find("fp32"), *f = bl_format_find(name);
     bl_tensor x = numbers(rows, out, 1), dense = numbers(out, in, 2), y = numbers(rows, in, 4),
               z = numbers(rows, in, 4), flat = numbers(out, in, 5), turned = numbers(in, out, 6);
-    bl_backend *const all[] = {plain, one, two, other};
+    bl_backend *const all[] = {plain, one, two, other, between[0], between[1]};
     bl_weight w, wt;
     row_of(x, 1)[0] = INFINITY; /* nothing of it comes to the row before */
     pack(f, geometry(f, out, in, 64), dense, &w);
@@ -623,12 +629,15 @@ static void groups_of_activations_have_the_bits_of_the_reference(void **state)
             assert_ok(plain->ops->linear(plain, &a, &e));
             a.y[0] = z;
             a.y[0].dim[0] = rows;
-            assert_ok(two->ops->linear(two, &a, &e));
-            for (int64_t r = 0; r < rows; r++) {
-                for (int o = 0; o < OUT; o++) assert_true((bool)isnan(row_of(y, r)[o]) == (r == 5 || r == 6));
-                if (r == 5 || r == 6)
-                    for (int o = 0; o < OUT; o++) assert_true(isnan(row_of(z, r)[o]));
-                else assert_same(z, r, y, r, 1, "groups");
+            bl_backend *const all[] = {one, two, between[0], between[1]};
+            for (size_t b = 0; b < BL_COUNT(all); b++) {
+                assert_ok(all[b]->ops->linear(all[b], &a, &e));
+                for (int64_t r = 0; r < rows; r++) {
+                    for (int o = 0; o < OUT; o++) assert_true((bool)isnan(row_of(y, r)[o]) == (r == 5 || r == 6));
+                    if (r == 5 || r == 6)
+                        for (int o = 0; o < OUT; o++) assert_true(isnan(row_of(z, r)[o]));
+                    else assert_same(z, r, y, r, 1, "groups");
+                }
             }
         }
     bl_weight_free(&w);
