@@ -1,5 +1,6 @@
-/* kernels.c - speed of packed products against bits per weight: with weights that come from memory, as in a model, and
- * with weights in cache, as in no model.
+/* kernels.c - speed of packed products against bits per weight, over OpenBLAS with fp32 weights or, on a GPU, cuBLAS
+ * with bf16 weights: with weights that come from memory, as in a model, and on a CPU with weights in cache, as in no
+ * model.
  *
  * The plain reference and transposed weights are left out. A kernel is one point, the median over the layer shapes; its
  * bar is from the slowest shape to the fastest. Where one row is multiplied a line says what the measured bandwidth of
@@ -78,7 +79,25 @@ static bool is_apart(const bl_kernel_row *r)
     return (n > 4 && !strcmp(r->kernel + n - 4, "_ref")) || strstr(r->kernel, "_transposed_");
 }
 
-static bool is_blas(const bl_kernel_row *r) { return !strncmp(r->kernel, "openblas", 8); }
+/* What kernels are compared with. */
+typedef struct yardstick {
+    const char *kernel, *name, *question;
+    double bits; /* of its weights */
+} yardstick;
+static const yardstick yardsticks[] = {
+    {"openblas", "OpenBLAS fp32", "Are packed products faster than fp32?", 32},
+    {"linear_bf16_cuda", "cuBLAS bf16", "Are packed products faster than bf16?", 16},
+};
+static bool is_of(const yardstick *y, const bl_kernel_row *r)
+{
+    return !strncmp(r->kernel, y->kernel, strlen(y->kernel));
+}
+static const yardstick *yardstick_of(const bl_plot_input *in)
+{
+    for (size_t i = 0; i < in->n_kernels; i++)
+        if (is_of(&yardsticks[1], &in->kernel[i])) return &yardsticks[1];
+    return &yardsticks[0];
+}
 static double ratio_of(const timing *t) { return t->in_cache ? t->row->ratio : t->row->cold_ratio; }
 
 static int by_curve(const void *a, const void *b)
@@ -133,8 +152,8 @@ static void put_line(bl_text *csv, size_t panel, const families *f, const timing
 }
 
 /* What memory allows when one row is multiplied, times b at b bits: the time of OpenBLAS over that of reading the bytes
- * is 32 / b over its own share of the bandwidth; the median over the shapes. 0: not known. */
-static double limit_at_1(const bl_plot_input *in, int64_t m, bl_arena *a, bl_err *e)
+ * is 32 / b over its own share of the bandwidth, that of cuBLAS 16 / b; the median over the shapes. 0: not known. */
+static double limit_at_1(const bl_plot_input *in, const yardstick *by, int64_t m, bl_arena *a, bl_err *e)
 {
     double *v = bl_alloc(a, in->n_kernels, sizeof *v, e);
     size_t n = 0;
@@ -142,7 +161,7 @@ static double limit_at_1(const bl_plot_input *in, int64_t m, bl_arena *a, bl_err
     for (size_t i = 0; i < in->n_kernels; i++) {
         const timing t = {.row = &in->kernel[i]};
         double share = share_of(in, &t);
-        if (t.row->m == m && is_blas(t.row) && share > 0) v[n++] = 32 / share;
+        if (t.row->m == m && is_of(by, t.row) && share > 0) v[n++] = by->bits / share;
     }
     if (!n) return 0;
     qsort(v, n, sizeof *v, by_value);
@@ -168,8 +187,8 @@ static bool is_fastest(const timing *t, size_t n, size_t from, size_t to)
 }
 
 /* One panel: rows from..to of t have one m and one place of the weight. */
-static bl_status panel(const bl_plot_input *in, const families *f, const timing *t, size_t n, size_t at,
-                       const bl_ruler *x, double lo, double hi, bl_arena *a, bl_page *page, bl_err *e)
+static bl_status panel(const bl_plot_input *in, const yardstick *by, const families *f, const timing *t, size_t n,
+                       size_t at, const bl_ruler *x, double lo, double hi, bl_arena *a, bl_page *page, bl_err *e)
 {
     bl_status st = BL_OK;
     char text[128];
@@ -182,8 +201,10 @@ static bl_status panel(const bl_plot_input *in, const families *f, const timing 
     if (!share) return BL_E_NOMEM;
     snprintf(text, sizeof text, "%lld row%s, weights %s", (long long)t->row->m, one ? "" : "s",
              !t->in_cache ? one ? "from memory: decoding" : "from memory" : "in cache: as in no model");
-    bl_page_panel(page, at, text, "bits per weight", "speed over OpenBLAS fp32");
-    double limit = t->in_cache || t->row->m > 1 ? 0 : limit_at_1(in, t->row->m, a, e);
+    char over[64];
+    snprintf(over, sizeof over, "speed over %s", by->name);
+    bl_page_panel(page, at, text, "bits per weight", over);
+    double limit = t->in_cache || t->row->m > 1 ? 0 : limit_at_1(in, by, t->row->m, a, e);
     if (limit < 0) return BL_E_NOMEM;
     if (limit > 0) hi = fmax(hi, fmin(limit / x->lo, hi * 1.6));
     bl_ruler y = bl_ruler_log(fmin(lo, 0.9), fmax(hi, 1.1));
@@ -241,7 +262,7 @@ static bl_status panel(const bl_plot_input *in, const families *f, const timing 
         }
         BL_TRY(bl_page_take(page, (bl_box){X(at_x) - 1, X(at_x) + 1, Y(ratio_of(&t[i])), Y(ratio_of(&t[end - 1]))}, e));
     }
-    BL_TRY(bl_page_level(page, at, Y(1), "OpenBLAS fp32", "back linestyle 122", "#555555", e));
+    BL_TRY(bl_page_level(page, at, Y(1), by->name, "back linestyle 122", "#555555", e));
     if (limit > 0) /* what share of the bandwidth a kernel of 4 bits reaches, beside it */
         for (size_t i = 0; i < n; i++) {
             if ((i && !strcmp(t[i].row->kernel, t[i - 1].row->kernel)) || t[i].bits < 4 || t[i].bits >= 5) continue;
@@ -263,7 +284,8 @@ out:
     return st;
 }
 
-static void say_how(const bl_plot_input *in, const timing *t, size_t n, bl_arena *a, bl_page *page, bl_err *e)
+static void say_how(const bl_plot_input *in, const yardstick *by, const timing *t, size_t n, bl_arena *a, bl_page *page,
+                    bl_err *e)
 {
     const bl_kernel_facts *f = in->facts;
     char text[400];
@@ -273,9 +295,10 @@ static void say_how(const bl_plot_input *in, const timing *t, size_t n, bl_arena
     for (size_t i = 0; i < n && spread; i++)
         if (t[i].row->seconds_max > 0) spread[k++] = t[i].row->seconds_max / t[i].row->seconds_min - 1;
     if (f) {
-        snprintf(text, sizeof text, "%s%s%s, %lld thread%s%s%.10s · commit %s · layers of %s", f->device,
-                 *f->simd ? ", " : "", f->simd, (long long)f->threads, f->threads == 1 ? "" : "s",
-                 f->created && *f->created ? " · " : "", f->created ? f->created : "", f->commit, f->shape);
+        snprintf(text, sizeof text, "%s%s%s, %lld %s%s%s%.10s · commit %s · layers of %s", f->device,
+                 *f->simd ? ", " : "", f->simd, (long long)f->threads, by == yardsticks ? "thread" : "multiprocessor",
+                 f->threads == 1 ? "" : "s", f->created && *f->created ? " · " : "", f->created ? f->created : "",
+                 f->commit, f->shape);
         bl_page_about(page, text);
         if (k) {
             qsort(spread, k, sizeof *spread, by_value);
@@ -287,9 +310,9 @@ static void say_how(const bl_plot_input *in, const timing *t, size_t n, bl_arena
         }
         if (f->drift > 1.15) {
             snprintf(text, sizeof text,
-                     "Not a quiet machine: OpenBLAS itself was %.2f times slower in one repetition than in another "
+                     "Not a quiet machine: %s itself was %.2f times slower in one repetition than in another "
                      "(neighbours, or a processor that slows down; load %.1f before).",
-                     f->drift, f->load);
+                     by->name, f->drift, f->load);
             bl_page_note(page, text);
         }
     }
@@ -301,6 +324,7 @@ bl_status bl_figure_kernels(const bl_plot_input *in, bl_page *page, bl_err *e)
     bl_status st = BL_OK;
     bl_arena *a = NULL;
     families f = {.n = 0};
+    const yardstick *by = yardstick_of(in);
     size_t n = 0, n_panels = 0, at = 0;
     double lo = INFINITY, hi = 0, least = INFINITY, most = 0;
 
@@ -312,9 +336,9 @@ bl_status bl_figure_kernels(const bl_plot_input *in, bl_page *page, bl_err *e)
     }
     for (size_t i = 0; i < 2 * in->n_kernels; i++) {
         timing one = {.row = &in->kernel[i / 2], .bits = in->kernel[i / 2].bits, .in_cache = i % 2};
-        if (!(ratio_of(&one) > 0) || !isfinite(ratio_of(&one)) || !(one.bits > 0) || is_blas(one.row) ||
-            is_apart(one.row) || has_newer(in, one.row))
-            continue; /* OpenBLAS itself is the line at 1 */
+        if (!(ratio_of(&one) > 0) || !isfinite(ratio_of(&one)) || !(one.bits > 0) || is_of(by, one.row) ||
+            is_apart(one.row) || has_newer(in, one.row) || (one.in_cache && by != yardsticks))
+            continue; /* the yardstick itself is the line at 1 */
         for (size_t k = 0; k < in->n_kernels; k++)
             if (!strcmp(in->kernel[k].kernel, one.row->kernel)) one.bits = fmin(one.bits, in->kernel[k].bits);
         BL_TRY(family_index(&f, one.row, &one.family, e));
@@ -328,9 +352,9 @@ bl_status bl_figure_kernels(const bl_plot_input *in, bl_page *page, bl_err *e)
     qsort(t, n, sizeof *t, by_curve);
     for (size_t i = 0; i < n; i++)
         n_panels += !i || t[i].row->m != t[i - 1].row->m || t[i].in_cache != t[i - 1].in_cache;
-    bl_page_heading(page, "Are packed products faster than fp32?");
+    bl_page_heading(page, by->question);
     for (size_t k = 0; k < f.n; k++) BL_TRY(bl_page_legend(page, (int)k + 1, f.name[k], e));
-    say_how(in, t, n, a, page, e);
+    say_how(in, by, t, n, a, page, e);
     if (in->facts && in->facts->read_bytes_per_second > 0)
         bl_page_note(page, "Percent: share of the measured bandwidth of memory.");
     page->columns = n_panels > 1 ? 2 : 1;
@@ -340,7 +364,7 @@ bl_status bl_figure_kernels(const bl_plot_input *in, bl_page *page, bl_err *e)
                             "gflops,gbs,nmse\n");
     for (size_t from = 0, to; from < n; from = to, at++) {
         for (to = from; to < n && t[to].row->m == t[from].row->m && t[to].in_cache == t[from].in_cache; to++) continue;
-        BL_TRY(panel(in, &f, t + from, to - from, at, &x, lo, hi, a, page, e));
+        BL_TRY(panel(in, by, &f, t + from, to - from, at, &x, lo, hi, a, page, e));
     }
     BL_TRY(bl_page_finish(page, e));
     bl_text_addf(&page->script, "n_families = %zu\n", f.n);

@@ -1,4 +1,4 @@
-# Two panels a number of rows: weights from memory, weights in cache. Time of OpenBLAS fp32 over time of the kernel, so
+# A panel a number of rows and place of the weights, memory or cache. Time of the yardstick over time of the kernel, so
 # above 1 is faster; the dotted line is what the measured bandwidth of memory allows.
 set datafile missing NaN
 on(k, i, kind) = column("panel") == k && column("style") == i && strcol("kind") eq kind

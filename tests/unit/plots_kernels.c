@@ -132,10 +132,43 @@ static void weights_from_memory_have_panels_and_a_limit_of_their_own(void **stat
     bl_page_free(&page);
 }
 
+/* On a GPU kernels stand over cuBLAS with bf16 weights, from memory alone: at 16 bits it reaches half of the bandwidth,
+ * and 4 bits could be 8 times as fast. */
+static void on_a_gpu_kernels_stand_over_bf16_weights(void **state)
+{
+    enum { WEIGHTS = 576 * 576 };
+    const double read = WEIGHTS * 2 / 10e9;
+    bl_kernel_row row[] = {ROW("linear_bf16_cuda", "bf16", 1, 576, 16, 1),
+                           ROW("stream_int4_cuda", "int4", 1, 576, 4, 3)};
+    const bl_kernel_facts facts = {.device = "d",
+                                   .simd = "",
+                                   .commit = "c",
+                                   .shape = "s",
+                                   .threads = 132,
+                                   .repetitions = 3,
+                                   .read_bytes_per_second = 10e9};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(row); i++) {
+        row[i].backend = "cuda";
+        row[i].cold = i ? read / 2 : 2 * read;
+        row[i].cold_ratio = i ? 4 : 1;
+        row[i].bytes = WEIGHTS * row[i].bits / 8;
+    }
+    bl_page page = made(row, BL_COUNT(row), &facts);
+    assert_int_equal(page.n_panels, 1);
+    assert_int_equal(page.n_points, 1);
+    assert_non_null(strstr(page.script.s, "cuBLAS bf16"));
+    assert_null(strstr(page.script.s, "OpenBLAS"));
+    assert_non_null(strstr(page.script.s, "132 multiprocessors"));
+    assert_non_null(strstr(page.script.s, "limit = 32; ")); /* 8 x 4 bits */
+    bl_page_free(&page);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(widths_of_a_format_make_one_curve),
                                        cmocka_unit_test(only_the_newest_form_of_a_kernel_is_drawn),
-                                       cmocka_unit_test(weights_from_memory_have_panels_and_a_limit_of_their_own)};
+                                       cmocka_unit_test(weights_from_memory_have_panels_and_a_limit_of_their_own),
+                                       cmocka_unit_test(on_a_gpu_kernels_stand_over_bf16_weights)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
