@@ -1,5 +1,6 @@
-/* bytes.cuh - products of four warps on Hopper whose operands both are in shared memory, in lines of 128 bytes as
- * wgmma_lines has them: d [64, N] (+)= a [64, K] b [N, K]t, K of 32 bytes.
+/* bytes.cuh - products of four warps on Hopper, d [64, N] (+)= a [64, K] b [N, K]t, K of 32 bytes: b in shared memory
+ * in lines of 128 bytes as wgmma_lines has them, a too, or in registers, of lane 4 g + t of each warp's 16 rows: bytes
+ * 4 t .. 4 t + 3 of row g, of row g + 8, then 16 bytes further of both.
  */
 #ifndef BL_KERNELS_CUDA_BYTES_CUH
 #define BL_KERNELS_CUDA_BYTES_CUH
@@ -20,9 +21,26 @@
            "%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,"      \
            "%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
 
-/* Unsigned times signed bytes, signed ones (exact sums of 32 bits), e4m3 times e4m3 (f32 sums, of which some 14 bits
- * are kept), bf16 times bf16; add 0: d = a bt. */
-enum { OF_INTEGERS, OF_SIGNED, OF_E4M3, OF_BF16 };
+/* Signed bytes in registers times signed bytes, exact sums of 32 bits; add 0: d = a bt. */
+template <int N> struct signed_of;
+#define BL_SIGNED(N, SUMS, NAMES, TO, A, B, C, D, LINES, ADD)                                                          \
+    template <> struct signed_of<N> {                                                                                  \
+        static __device__ __forceinline__ void run(int (&d)[SUMS], const uint32_t a[4], uint64_t b, int add)           \
+        {                                                                                                              \
+            asm volatile("{.reg .pred p; setp.ne.b32 p, %" #ADD ", 0; wgmma.mma_async.sync.aligned.m64n" #N            \
+                         "k32.s32.s8.s8 {" NAMES "}, {%" #A ",%" #B ",%" #C ",%" #D "}, %" #LINES ", p;}"              \
+                         : TO                                                                                          \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));                              \
+        }                                                                                                              \
+    };
+BL_SIGNED(32, 16, BL_N16, BL_TO_16, 16, 17, 18, 19, 20, 21)
+BL_SIGNED(128, 64, BL_N64, BL_TO_64, 64, 65, 66, 67, 68, 69)
+BL_SIGNED(256, 128, BL_N128, BL_TO_128, 128, 129, 130, 131, 132, 133)
+#undef BL_SIGNED
+
+/* Both in shared memory: unsigned times signed bytes (exact), e4m3 times e4m3 (f32 sums, of which some 14 bits are
+ * kept), bf16 times bf16. */
+enum { OF_INTEGERS, OF_E4M3, OF_BF16 };
 template <int OF, int N> struct whole_of;
 #define BL_WHOLE(OF, TYPE, NAME, LAST, N, SUMS, NAMES, TO, A, B, ADD)                                                  \
     template <> struct whole_of<OF, N> {                                                                               \
@@ -37,9 +55,6 @@ template <int OF, int N> struct whole_of;
 #define BL_WHOLE_32(...)  BL_WHOLE(__VA_ARGS__, 32, 16, BL_N16, BL_TO_16, 16, 17, 18)
 #define BL_WHOLE_128(...) BL_WHOLE(__VA_ARGS__, 128, 64, BL_N64, BL_TO_64, 64, 65, 66)
 #define BL_WHOLE_256(...) BL_WHOLE(__VA_ARGS__, 256, 128, BL_N128, BL_TO_128, 128, 129, 130)
-BL_WHOLE_32(OF_SIGNED, int, "k32.s32.s8.s8", "")
-BL_WHOLE_128(OF_SIGNED, int, "k32.s32.s8.s8", "")
-BL_WHOLE_256(OF_SIGNED, int, "k32.s32.s8.s8", "")
 BL_WHOLE_32(OF_INTEGERS, int, "k32.s32.u8.s8", "")
 BL_WHOLE_128(OF_INTEGERS, int, "k32.s32.u8.s8", "")
 BL_WHOLE_256(OF_INTEGERS, int, "k32.s32.u8.s8", "")

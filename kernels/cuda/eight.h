@@ -14,6 +14,7 @@ typedef struct bl_cu_eight {
     int *sum;       /* [rows] of integers */
     int64_t rows, padded, in;
     bool floats; /* codes are e4m3 */
+    bool apart;  /* in each 32 numbers of k even ones come before odd ones: for weights of 4 bits */
 } bl_cu_eight;
 /* Weights of int8 and int4 of one scale a row or, without zeros, groups of whole chunks; fp8_e4m3 */
 bool bl_cu_whole_takes(const bl_cu_weight *w);

@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         *row0 = (from + tile % each % n) * N;
         *out0 = (tile % each / n * SET + rank) * TILE_OUT;
     };
-    set_begin<SET, C::STAGES, 0>(full);
+    set_begin<SET, C::STAGES>(full);
     int slot = 0, turn = 0, row0, out0;
     auto next = [&]() {
         if (++slot < C::STAGES) return;
@@ -112,7 +112,7 @@ static bool launch(bl_stream s, const CUtensorMap *of_w, const uint16_t *x, int6
     static int most;
     CUtensorMap of_x;
     tiles_of(&to, rows, N, out, SET);
-    return map_of(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, x, in, rows, ldx * 2, CHUNK, N / SET, true, &of_x) &&
+    return map_of(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, x, in, rows, ldx * 2, CHUNK, N / SET, &of_x) &&
            launch_sets<SET, set_room<N>::SHARED>(s, fixed_rows<N, SET>, to.tiles, sms, &most, *of_w, of_x, (int)rows,
                                                  (int)out, (int)in, to);
 }
@@ -124,7 +124,7 @@ bool bl_cu_fixed(bl_stream s, const uint16_t *x, int64_t ldx, const uint16_t *w,
     const int64_t outs = (out + TILE_OUT - 1) / TILE_OUT, blocks = outs * ((rows + 255) / 256);
     CUtensorMap of_w;
     if (rows < 1) return true;
-    if (!map_of(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, w, in, out, ldw * 2, CHUNK, TILE_OUT, true, &of_w)) return false;
+    if (!map_of(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, w, in, out, ldw * 2, CHUNK, TILE_OUT, &of_w)) return false;
     if (rows <= 32) return launch<32, 1>(s, &of_w, x, ldx, rows, out, in, to, sms);
     if (rows <= 128 || blocks < sms) return launch<128, 1>(s, &of_w, x, ldx, rows, out, in, to, sms);
     if (outs % 2) return launch<256, 1>(s, &of_w, x, ldx, rows, out, in, to, sms);

@@ -488,7 +488,7 @@ static bl_status codes_input(bl_backend *be, const bl_linear_args *a, const bl_w
     const int64_t rows = a->x.dim[0];
     BL_TRY(bl_cuda_weight(be, w, &cw, e));
     const uint64_t bytes = bl_cu_whole_plan(&cw, rows, &to);
-    if (codes->codes && codes->floats == to.floats) goto out;
+    if (codes->codes && codes->floats == to.floats && codes->apart == to.apart) goto out;
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_EIGHT, bytes, &space, e));
     bl_cu_whole_place(&to, space);
     const bool f32 = a->n_t || !whole(a);

@@ -16,7 +16,7 @@ template <int N> struct set_room {
     static constexpr int STAGES = N == 256 ? 4 : N == 128 ? 6 : 8;
     static constexpr int AT_ONCE = N < 64 ? N : 64; /* rows of sums on their way out */
     static constexpr int OUT_BYTES = 2 * AT_ONCE * 64 * 4;
-    static constexpr int SHARED = 1024 + STAGES * STAGE + OUT_BYTES + 3 * STAGES * 8;
+    static constexpr int SHARED = 1024 + STAGES * STAGE + OUT_BYTES + 2 * STAGES * 8;
     static_assert(SHARED <= 227 << 10, "shared memory");
 };
 struct sums_to {
@@ -46,15 +46,13 @@ static __device__ __forceinline__ int rank_in_set()
     asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
     return r;
 }
-/* Barriers of the stages, `full`, `empty` and, of so many threads of the block, `ready`, one after another, seen by all
- * blocks of the set. */
-template <int SET, int STAGES, int READY> static __device__ __forceinline__ void set_begin(uint32_t full)
+/* Barriers of the stages, `full` and `empty`, one after another, seen by all blocks of the set. */
+template <int SET, int STAGES> static __device__ __forceinline__ void set_begin(uint32_t full)
 {
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {
             barrier_open(full + 8 * i, 1);
             barrier_open(full + 8 * (STAGES + i), SET * CONSUMERS / WARP);
-            if (READY) barrier_open(full + 8 * (2 * STAGES + i), READY);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
@@ -259,11 +257,11 @@ static bool launch_sets(bl_stream s, void (*kernel)(A...), int tiles, int sms, i
     return cudaLaunchKernelEx(&how, kernel, a...) == cudaSuccess;
 }
 
-/* A matrix [rows, in] as a tensor that comes in boxes of `box_rows` x `box_in` numbers; turned: they are LINE bytes
- * wide and their pieces of 16 bytes where products want them. What is outside is zeros. Address and `row_bytes` are
- * multiples of 16. */
+/* A matrix [rows, in] as a tensor that comes in boxes of `box_rows` x `box_in` numbers; they are LINE bytes
+ * wide, or half of that, and their pieces of 16 bytes where products want them, or where lanes that read words of them
+ * do not meet in a bank. What is outside is zeros. Address and `row_bytes` are multiples of 16. */
 static bool map_of(CUtensorMapDataType type, const void *at, int64_t in, int64_t rows, int64_t row_bytes, int box_in,
-                   int box_rows, bool turned, CUtensorMap *to)
+                   int box_rows, CUtensorMap *to)
 {
     typedef CUresult encode_fn(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *,
                                const cuuint64_t *, const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave,
@@ -275,9 +273,10 @@ static bool map_of(CUtensorMapDataType type, const void *at, int64_t in, int64_t
                     found != cudaDriverEntryPointSuccess))
         return false;
     const cuuint64_t size[2] = {(cuuint64_t)in, (cuuint64_t)rows}, ld[1] = {(cuuint64_t)row_bytes};
+    const bool line = box_in * (type == CU_TENSOR_MAP_DATA_TYPE_UINT8 ? 1 : 2) == LINE;
     const cuuint32_t box[2] = {(cuuint32_t)box_in, (cuuint32_t)box_rows}, one[2] = {1, 1};
     return ((encode_fn *)encode)(to, type, 2, (void *)at, size, ld, box, one, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                 turned ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE,
+                                 line ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
                                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 #endif

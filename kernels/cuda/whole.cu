@@ -9,9 +9,9 @@
  *     e4m3                y = s_row sum over chunks of s_out (sum of the chunk); the tensor cores keep some 14 bits of
  * a sum, so that of a chunk is all that they make, and the sum over chunks is one of f32
  *
- * Codes of 8 bits of one scale a row are multiplied as they are stored. Those in groups become signed bytes, less 128;
- * those of 4 bits become bytes too, less 8 and times 16, which the sum is divided by: three warps that multiply nothing
- * write them where they are multiplied from, while earlier chunks are.
+ * Codes of 8 bits of one scale a row are multiplied as they are stored. Those in groups become signed bytes in
+ * registers, less 128; those of 4 bits too, less 8 and times 16, which the sum is divided by: a word of eight codes is
+ * four even ones and four odd ones, so that in each 32 numbers of x even ones come before odd ones.
  *
  * A block does 128 outputs with two groups of four warps, and N rows of x at a time; one thread more copies. Two blocks
  * have the same rows of x, of which each copies a half into both. Blocks stay and take tiles in turn; while sums leave,
@@ -51,6 +51,7 @@ uint64_t bl_cu_whole_plan(const bl_cu_weight *w, int64_t rows, bl_cu_eight *to)
     to->padded = (rows + tile - 1) / tile * tile;
     to->in = w->in;
     to->floats = floats(w);
+    to->apart = w->bits == 4;
     return (uint64_t)((w->in + CHUNK - 1) / CHUNK * to->padded * CHUNK + to->padded * 8);
 }
 
@@ -131,8 +132,17 @@ __global__ void __launch_bounds__(256) bytes_of_rows(const void *x, int64_t ldx,
             }
             word[e / 4] |= (uint32_t)(q & 255) << e % 4 * 8;
         }
-        *(uint4 *)(to.codes + ((int64_t)(i / 8) * to.padded + row) * CHUNK +
-                   (i % 8 ^ row % 8) * PIECE) = make_uint4(word[0], word[1], word[2], word[3]);
+        uint8_t *line = to.codes + ((int64_t)(i / 8) * to.padded + row) * CHUNK;
+        if (!to.apart) {
+            *(uint4 *)(line + (i % 8 ^ row % 8) * PIECE) = make_uint4(word[0], word[1], word[2], word[3]);
+            return;
+        }
+#pragma unroll
+        for (int odd_ones = 0; odd_ones < 2; odd_ones++) {
+            const int pick = odd_ones ? 0x7531 : 0x6420, piece = i % 8 / 2 * 2 + odd_ones;
+            *(uint2 *)(line + (piece ^ row % 8) * PIECE + i % 2 * 8) = make_uint2(__byte_perm(word[0], word[1], pick),
+                                                                                  __byte_perm(word[2], word[3], pick));
+        }
     };
 #pragma unroll
     for (int n = 0; n < KEPT; n++) {
@@ -171,24 +181,37 @@ void bl_cu_whole_codes(bl_stream s, const void *x, bool f32, int64_t ldx, const 
 enum { INT8, INT4, E4M3 };
 template <int OF, bool GROUPS, int N> struct kind {
     static constexpr bool FLOATS = OF == E4M3,
-                          MADE = OF == INT4 || (OF == INT8 && GROUPS); /* bytes are made of codes */
-    static constexpr int PRODUCT = FLOATS ? OF_E4M3 : MADE ? OF_SIGNED : OF_INTEGERS;
+                          MADE = OF == INT4 || (OF == INT8 && GROUPS); /* bytes are made of codes, in registers */
+    static constexpr int PRODUCT = FLOATS ? OF_E4M3 : OF_INTEGERS;
     static constexpr int STEP = FLOATS && N > 128 ? 128 : N; /* rows of a product */
     static constexpr int TOTALS = FLOATS || GROUPS ? N / 2 : 1, CODES = TILE_OUT * (OF == INT4 ? CHUNK / 2 : CHUNK);
-    static constexpr int MAKERS = CONSUMERS / 2 - WARP; /* threads */
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-static __device__ __forceinline__ void shared_write(uint32_t at, uint4 v)
+static __device__ __forceinline__ uint32_t shared_word(uint32_t at)
 {
-    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
-                 : "memory");
+    uint32_t v;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(at) : "memory");
+    return v;
 }
-/* Eight codes of 4 bits as signed bytes, 16 (q - 8). */
-static __device__ __forceinline__ uint2 bytes_of_codes(uint32_t v)
+/* The signed bytes of a warp's 16 rows and a chunk, rows of codes from `at` on, for the four products of it. */
+template <int OF> static __device__ __forceinline__ void bytes_of_codes(uint32_t at, uint32_t a[4][4])
 {
-    const uint32_t even = (v << 4 & 0xf0f0f0f0u) ^ 0x80808080u, odd = (v & 0xf0f0f0f0u) ^ 0x80808080u;
-    return make_uint2(__byte_perm(even, odd, 0x5140), __byte_perm(even, odd, 0x7362));
+    const int g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int s = 0; s < 4; s++) {
+            if (OF == INT8) {
+                const uint32_t row = at + (g + 8 * i) * LINE + t * 4;
+                a[s][i] = shared_word(row + (2 * s ^ g) * PIECE) ^ 0x80808080u;
+                a[s][2 + i] = shared_word(row + ((2 * s + 1) ^ g) * PIECE) ^ 0x80808080u;
+            } else {
+                const uint32_t v = shared_word(at + (g + 8 * i) * (LINE / 2) + (s ^ g / 2) * PIECE + t * 4);
+                a[s][i] = (v << 4 & 0xf0f0f0f0u) ^ 0x80808080u;
+                a[s][2 + i] = (v & 0xf0f0f0f0u) ^ 0x80808080u;
+            }
+        }
 }
 /* To a place of the first block of the set. */
 static __device__ __forceinline__ void put_in_first(uint32_t at, int v)
@@ -198,38 +221,6 @@ static __device__ __forceinline__ void put_in_first(uint32_t at, int v)
                  "st.shared::cluster.s32 [r], %1;}" ::"r"(at),
                  "r"(v)
                  : "memory");
-}
-/* The bytes of a tile at `at` by thread t of the makers. Codes of 4 bits are in its second half, four pieces a row: of
- * the 64 rows of each half all are read before the bytes of any are written. */
-template <int OF, int MAKERS> static __device__ __forceinline__ void make_bytes(uint32_t at, int t)
-{
-    if constexpr (OF == INT8) {
-        for (int i = t; i < TILE_OUT * (LINE / PIECE); i += MAKERS) {
-            uint4 v = shared_read(at + i * PIECE);
-            shared_write(at + i * PIECE,
-                         make_uint4(v.x ^ 0x80808080u, v.y ^ 0x80808080u, v.z ^ 0x80808080u, v.w ^ 0x80808080u));
-        }
-    } else {
-        enum { HALF = TILE_OUT / 2 * 4, EACH = (HALF + MAKERS - 1) / MAKERS };
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            uint4 v[EACH];
-#pragma unroll
-            for (int i = 0; i < EACH; i++)
-                if (i * MAKERS + t < HALF)
-                    v[i] = shared_read(at + TILE_OUT * LINE / 2 + (h * HALF + i * MAKERS + t) * PIECE);
-            asm volatile("bar.sync 4, %0;" ::"n"(MAKERS) : "memory");
-#pragma unroll
-            for (int i = 0; i < EACH; i++) {
-                const int q = h * HALF + i * MAKERS + t, row = q / 4, piece = q % 4 * 2;
-                if (i * MAKERS + t >= HALF) continue;
-                const uint2 a = bytes_of_codes(v[i].x), b = bytes_of_codes(v[i].y), c = bytes_of_codes(v[i].z),
-                            d = bytes_of_codes(v[i].w);
-                shared_write(at + row * LINE + (piece ^ row % 8) * PIECE, make_uint4(a.x, a.y, b.x, b.y));
-                shared_write(at + row * LINE + ((piece + 1) ^ row % 8) * PIECE, make_uint4(c.x, c.y, d.x, d.y));
-            }
-        }
-    }
 }
 #endif
 
@@ -247,13 +238,13 @@ __global__ void __launch_bounds__(THREADS, 1)
     enum { SUMS = K::STEP / 2, BLOCKS = SET * PARTS };
     extern __shared__ uint8_t raw[];
     const uint32_t base = (shared_at(raw) + 1023) & ~1023u, room = base + C::STAGES * C::STAGE,
-                   full = room + C::OUT_BYTES, empty = full + 8 * C::STAGES, ready = empty + 8 * C::STAGES;
+                   full = room + C::OUT_BYTES, empty = full + 8 * C::STAGES;
     const int chunks = (int)((w.in + CHUNK - 1) / CHUNK), warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const int among = BLOCKS > 1 ? rank_in_set() : 0, rank = SET > 1 ? among : 0, first = blockIdx.x / BLOCKS,
               step = gridDim.x / BLOCKS;
     const int from_chunk = PARTS > 1 ? chunks * among / PARTS : 0,
               to_chunk = PARTS > 1 ? chunks * (among + 1) / PARTS : chunks;
-    set_begin<SET, C::STAGES, K::MADE ? K::MAKERS : 0>(full);
+    set_begin<SET, C::STAGES>(full);
     int slot = 0, turn = 0;
     auto next = [&]() {
         if (++slot < C::STAGES) return;
@@ -262,8 +253,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     };
 
     if (warp >= CONSUMERS / WARP) {
-        if (K::MADE) asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
-        else asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         if (threadIdx.x == CONSUMERS)
             for (int tile = first; tile < to.tiles; tile += step) {
                 const int row0 = tile % to.row_tiles * N, out0 = (tile / to.row_tiles * SET + rank) * TILE_OUT;
@@ -272,27 +262,18 @@ __global__ void __launch_bounds__(THREADS, 1)
                     const uint32_t at = base + slot * C::STAGE, b = full + 8 * slot;
                     if (turn) barrier_await(empty + 8 * slot, (turn - 1) & 1);
                     barrier_expect(b, K::CODES + C::X_BYTES);
-                    copy_tile(at + C::W_BYTES - K::CODES, &map, c * (K::CODES / TILE_OUT), out0, b);
+                    copy_tile(at, &map, c * (K::CODES / TILE_OUT), out0, b);
                     if (SET > 1)
                         copy_to_set<SET>(at + C::W_BYTES + rank * (C::X_BYTES / SET), from, C::X_BYTES / SET, b);
                     else copy_bulk(at + C::W_BYTES, from, C::X_BYTES, b);
                 }
             }
-        else if (K::MADE && warp > CONSUMERS / WARP)
-            for (int tile = first; tile < to.tiles; tile += step)
-                for (int c = from_chunk; c < to_chunk; c++, next()) {
-                    barrier_await(full + 8 * slot, turn & 1);
-                    make_bytes<OF, K::MAKERS>(base + slot * C::STAGE, threadIdx.x - CONSUMERS - WARP);
-                    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-                    barrier_arrive(ready + 8 * slot);
-                }
         __syncwarp();
         for (int i = 0; i < (PARTS > 1 ? 3 : 1); i++) set_sync<BLOCKS>();
         return;
     }
 
-    if (K::MADE) asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
-    else asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     const int g = lane / 4, t = lane % 4, half = warp / 4;
     for (int tile = first; tile < to.tiles; tile += step) {
         const int row0 = tile % to.row_tiles * N;
@@ -328,10 +309,30 @@ __global__ void __launch_bounds__(THREADS, 1)
                 by[1] = scale_of(1, c / each_group);
             }
             barrier_await(full + 8 * slot, turn & 1);
-            if (K::MADE) barrier_await(ready + 8 * slot, turn & 1);
-            if constexpr (K::FLOATS || GROUPS) { /* e4m3: sums of a chunk; integers: of a group */
-                const bool fresh = K::FLOATS || c % each_group == 0,
-                           ends = K::FLOATS || (c + 1) % each_group == 0 || c + 1 == chunks;
+            if constexpr (K::MADE) { /* a chunk is decoded while the one before is multiplied */
+                uint32_t bytes[4][4];
+                bytes_of_codes<OF>(at + warp * (16 * K::CODES / TILE_OUT), bytes);
+                wgmma_await<0>();
+                if (c > from_chunk && !GROUPS) set_leave<SET>(empty + 8 * last, lane);
+                last = slot;
+#pragma unroll
+                for (int i = 0; i < 16; i++) asm volatile("" : "+r"(bytes[i / 4][i % 4]));
+                wgmma_begin();
+#pragma unroll
+                for (int s = 0; s < 4; s++)
+                    signed_of<N>::run(sum, bytes[s], b + 2 * s,
+                                      GROUPS ? c % each_group > 0 || s > 0 : c + s > from_chunk);
+                wgmma_commit();
+                if (GROUPS) {
+                    wgmma_await<0>();
+                    settle();
+                    set_leave<SET>(empty + 8 * slot, lane);
+                    if ((c + 1) % each_group == 0 || c + 1 == chunks)
+#pragma unroll
+                        for (int i = 0; i < K::TOTALS; i++)
+                            total[i] = fmaf((float)exact(sum[i]), by[i / 2 % 2], total[i]);
+                }
+            } else if constexpr (K::FLOATS) { /* sums of a chunk */
 #pragma unroll
                 for (int h = 0; h < N / K::STEP; h++) {
                     settle();
@@ -339,16 +340,15 @@ __global__ void __launch_bounds__(THREADS, 1)
 #pragma unroll
                     for (int s = 0; s < 4; s++)
                         whole_of<K::PRODUCT, K::STEP>::run(sum, a + 2 * s, b + h * (K::STEP * CHUNK >> 4) + 2 * s,
-                                                           !(fresh && s == 0));
+                                                           s > 0);
                     wgmma_commit();
                     wgmma_await<0>();
                     settle();
                     if (h == N / K::STEP - 1) set_leave<SET>(empty + 8 * slot, lane);
-                    if (!ends) continue;
 #pragma unroll
                     for (int i = 0; i < SUMS; i++) {
                         float &all = total[h * SUMS + i];
-                        all = GROUPS ? fmaf((float)exact(sum[i]), by[i / 2 % 2], all) : all + sum[i];
+                        all = GROUPS ? fmaf((float)sum[i], by[i / 2 % 2], all) : all + sum[i];
                     }
                 }
             } else {
@@ -421,7 +421,7 @@ static bool launch(bl_stream s, const CUtensorMap *map, const bl_cu_weight *w, c
     static_assert((PARTS - 1) * CONSUMERS * N / 2 * 4 <= set_room<N>::STAGES * set_room<N>::STAGE, "room for sums");
     if (PARTS > 1 &&
         to.tiles > sets_there<SET * PARTS, set_room<N>::SHARED>(whole_rows<OF, GROUPS, N, SET, PARTS>, sms, &most))
-        return launch<OF, GROUPS, N, SET, 1>(s, map, w, x, to, sms);
+        return launch<OF, GROUPS, N, SET, (PARTS + 1) / 2>(s, map, w, x, to, sms);
     return launch_sets<SET * PARTS, set_room<N>::SHARED>(s, whole_rows<OF, GROUPS, N, SET, PARTS>, to.tiles, sms, &most,
                                                          *map, *w, *x, to);
 }
@@ -437,11 +437,13 @@ static bool by_rows(bl_stream s, const bl_cu_weight *w, const bl_cu_eight *x, co
     const bool parts = whole_ints && w->in >= 16 * CHUNK;
     CUtensorMap map;
     if (!map_of(CU_TENSOR_MAP_DATA_TYPE_UINT8, w->codes, w->row_bytes, w->out, w->row_bytes,
-                kind<OF, GROUPS, 32>::CODES / TILE_OUT, TILE_OUT, OF != INT4, &map))
+                kind<OF, GROUPS, 32>::CODES / TILE_OUT, TILE_OUT, &map))
         return false;
     if (x->rows <= 32) {
         if (parts && tiles * 4 <= sms)
             return launch < OF, GROUPS, 32, 1, whole_ints ? 4 : 1 > (s, &map, w, x, *to, sms);
+        if (parts && tiles * 2 <= sms)
+            return launch < OF, GROUPS, 32, 1, whole_ints ? 2 : 1 > (s, &map, w, x, *to, sms);
         return launch<OF, GROUPS, 32, 1, 1>(s, &map, w, x, *to, sms);
     }
     if (parts && tiles * 4 <= sms) return launch < OF, GROUPS, 128, 1, whole_ints ? 4 : 1 > (s, &map, w, x, *to, sms);
