@@ -160,6 +160,13 @@ bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err 
     if (a->n_s && !be->ops->linear_turns)
         return bl_fail(e, BL_E_UNSUPPORTED, "backend %s does not transform the outputs of a linear", be->ops->name);
     if (a->n_s && n > 1) return bl_broken(e, "linear", "transforms of outputs belong to one weight");
+    if (a->norm.buf || a->gate.buf) {
+        if (!none_or_1d(&a->norm, BL_F32, a->x.dim[1]) || (a->norm.buf && a->gate.buf) ||
+            (a->gate.buf && !is_act(be, &a->gate, a->x.dim[0], a->x.dim[1])))
+            return bl_broken(e, "linear", "the norm or the gate of x does not fit it");
+        if (!be->ops->linear_prepares || !be->ops->linear_prepares(be, a))
+            return bl_fail(e, BL_E_UNSUPPORTED, "this linear takes no norm and no gate on %s", be->ops->name);
+    }
     if (!adapters_fit(a)) return bl_broken(e, "linear", "an adapter does not fit the weight");
     const bool joined = a->n_adapters && be->ops->linear_joins && be->ops->linear_joins(be, a);
     if (a->transpose && (n > 1 || a->bias[0].buf || a->n_t || a->n_s || a->act.bits || (a->n_adapters && !joined)))

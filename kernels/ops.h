@@ -87,6 +87,9 @@ typedef struct bl_linear_args {
     int n_adapters;
     const bl_transform *s; /* S, in order of application; each keeps the width */
     int n_s;
+    bl_tensor norm, gate; /* f32 [in], act [rows, in], or no tensors: what x is before all that, where linear_prepares
+                             says so: its rmsnorm with weight `norm` and eps, or x silu(gate) */
+    double eps;
     bool accumulate; /* y += instead of y = */
     bool transpose;  /* y = x W: x [rows, out], y [rows, in], for gradients; one weight and nothing else but, where
                         `linear_joins` says so, its adapter: y = x (W + scale B A) */
@@ -175,6 +178,14 @@ typedef struct bl_attention_args {
     bl_tensor fresh;     /* codes: act [.., kv.heads * head_dim], keys of the rows that were appended last */
     bl_tensor own;       /* codes: i64 [n_seq, 3], a bl_kv_own each */
 } bl_attention_args;
+typedef struct bl_step_args { /* of sequences with a row each: rope of the query rope.x and of append.k, which is
+                                 scratch afterwards, kv_append and attention of that query. Lists, and keys and values
+                                 of before, may be read while the op before it runs: an upload, a download or sync comes
+                                 after what wrote them */
+    bl_rope_args rope;
+    bl_kv_append_args append;
+    bl_attention_args attention;
+} bl_step_args;
 
 typedef struct bl_gather_args { /* dst[to[i]] = src[from[i]], i = 0 .. n-1 */
     bl_tensor src, dst;         /* 2-d, same type and width */
@@ -331,12 +342,15 @@ typedef struct bl_ops {
     bool (*linear_is_integer)(const bl_backend *, const bl_linear_args *);
     /* Of a transposed product: its one adapter goes into the weight while that is decoded. NULL: never. */
     bool (*linear_joins)(const bl_backend *, const bl_linear_args *);
+    /* `linear` makes x of what it is given by norm or gate, without a launch more; NULL: never. Else it refuses. */
+    bool (*linear_prepares)(const bl_backend *, const bl_linear_args *);
     bl_status (*transform)(bl_backend *, const bl_transform_args *, bl_err *);
     bl_status (*channel_stats)(bl_backend *, const bl_channel_stats_args *, bl_err *);
     bl_status (*rmsnorm)(bl_backend *, const bl_rmsnorm_args *, bl_err *);
     bl_status (*rope)(bl_backend *, const bl_rope_args *, bl_err *);
     bl_status (*kv_append)(bl_backend *, const bl_kv_append_args *, bl_err *);
     bl_status (*attention)(bl_backend *, const bl_attention_args *, bl_err *);
+    bl_status (*step)(bl_backend *, const bl_step_args *, bl_err *); /* where that is one launch; else NULL */
     bl_status (*gather)(bl_backend *, const bl_gather_args *, bl_err *);
     bl_status (*swiglu)(bl_backend *, const bl_swiglu_args *, bl_err *);
     bl_status (*add)(bl_backend *, const bl_add_args *, bl_err *);

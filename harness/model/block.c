@@ -59,6 +59,37 @@ static bl_status products(const bl_pass *p, const bl_tile *c, const bl_role *rol
     return bl_linears_apply(p->be, l, n, x, y, e);
 }
 
+/* The products of what a norm or a gate makes of x, where nobody else wants to see that and the backend makes it on the
+ * way; else *done is false. */
+static bl_status directly(const bl_pass *p, const bl_role *roles, int n, bl_tensor x, bl_before before,
+                          const bl_tensor *y, bool accumulate, bool *done, bl_err *e)
+{
+    const bl_linear *l[BL_LINEAR_MOST];
+    bl_linear_args a;
+    *done = false;
+    if (p->hooks || p->tape || p->narrow || !p->by_list) return BL_OK;
+    for (int i = 0; i < n; i++) l[i] = bl_model_linear(p->m, p->block, roles[i]);
+    if (!bl_linears_prepare(p->be, l, n, x, &before, y, accumulate, &a)) return BL_OK;
+    *done = true;
+    return p->be->ops->linear(p->be, &a, e);
+}
+
+static bl_before norm_of(const bl_pass *p, bl_role role)
+{
+    return (bl_before){.norm = bl_model_norm(p->m, p->block, role)->weight, .eps = p->m->config.eps};
+}
+
+/* Shows the hook what the linears in `roles` read; *done when nothing after it is asked for. */
+static bl_status show(const bl_pass *p, const bl_tile *c, uint32_t roles, bl_tensor x, bool *done, bl_err *e)
+{
+    bl_status st = BL_OK;
+    if (!p->hooks) return BL_OK;
+    if (p->hooks->input) BL_TRY(p->hooks->input(p->hooks->ctx, p->m, p->block, roles, c->row0, x, e));
+    *done = p->hooks->until & roles;
+out:
+    return st;
+}
+
 /* Queries or keys after their product: the norm of each head where the architecture has one, rotary embedding, and the
  * rotation of a model that was turned. */
 static bl_status finish_heads(const bl_pass *p, bl_role norm, bl_tensor pos, bl_tensor y, bl_err *e)
@@ -88,15 +119,30 @@ static bool taped(const bl_pass *p)
     return true;
 }
 
-/* Keys and values of a chunk, and the product of the queries where all rows go on (else q is no tensor). Where a cache
- * row is made as activations are and the rows are in order, the products and the rotation happen in the cache, else in
- * k and v. */
-static bl_status keys_and_values(const bl_pass *p, const bl_tile *c, bl_tensor h, bl_tensor k, bl_tensor v, bl_tensor q,
-                                 bl_err *e)
+/* A step of decoding whose heads are only turned: the backend does all that is between the products at once. */
+static bool one_step(const bl_pass *p)
+{
+    const bl_config *f = &p->m->config;
+    return p->be->ops->step && p->by_list && !p->tape && !p->narrow && !coded(p) && !f->turned_keys &&
+           !bl_has_role(f, BL_ROLE_K_NORM) && !bl_has_role(f, BL_ROLE_Q_NORM);
+}
+
+static bl_kv_append_args append_of(const bl_pass *p, const bl_tile *c, bl_tensor k, bl_tensor v)
+{
+    return (bl_kv_append_args){.kv = p->cache,
+                               .k = k,
+                               .v = v,
+                               .to = bl_tensor_part(p->p->t_kv_row, c->row0, c->rows),
+                               .tail = coded(p) ? bl_tensor_part(p->p->t_tail, c->row0, c->rows) : (bl_tensor){0}};
+}
+
+/* Keys and values of a chunk, and the queries where all rows go on (else q is no tensor). Where a cache row is made as
+ * activations are and the rows are in order, the products and the rotation happen in the cache, else in k and v. */
+static bl_status keys_and_values(const bl_pass *p, const bl_tile *c, bl_tensor x, bl_tensor h, bl_tensor k, bl_tensor v,
+                                 bl_tensor q, bool *stop, bl_err *e)
 {
     static const bl_role roles[] = {BL_ROLE_K, BL_ROLE_V, BL_ROLE_Q};
-    bl_tensor pos = bl_tensor_part(p->p->t_pos, c->row0, c->rows),
-              to = bl_tensor_part(p->p->t_kv_row, c->row0, c->rows);
+    bl_tensor pos = bl_tensor_part(p->p->t_pos, c->row0, c->rows);
     bool direct = c->kv_row >= 0 && p->cache.format == BL_KV_ACT && !p->by_list && (!p->tape || taped(p));
     bl_status st = BL_OK;
 
@@ -104,17 +150,23 @@ static bl_status keys_and_values(const bl_pass *p, const bl_tile *c, bl_tensor h
         k = bl_tensor_rows(p->cache.k, c->kv_row, c->rows);
         v = bl_tensor_rows(p->cache.v, c->kv_row, c->rows);
     }
-    BL_TRY(products(p, c, roles, q.buf ? 3 : 2, h, (bl_tensor[]){k, v, q}, e));
+    const bl_tensor y[] = {k, v, q};
+    bool done;
+    *stop = false;
+    BL_TRY(directly(p, roles, 3, x, norm_of(p, BL_ROLE_ATTN_NORM), y, false, &done, e));
+    if (!done) {
+        BL_TRY(normed(p, x, BL_ROLE_ATTN_NORM, h, e));
+        BL_TRY(show(p, c, BL_ROLES_AFTER_ATTN_NORM, h, stop, e));
+        if (*stop) goto out;
+        BL_TRY(products(p, c, roles, q.buf ? 3 : 2, h, y, e));
+    }
+    if (one_step(p)) goto out; /* the rest is done with the attention */
+    if (q.buf) BL_TRY(finish_heads(p, BL_ROLE_Q_NORM, pos, q, e));
     BL_TRY(finish_heads(p, BL_ROLE_K_NORM, pos, k, e));
-    if (!direct)
-        BL_TRY(p->be->ops->kv_append(
-            p->be,
-            &(bl_kv_append_args){.kv = p->cache,
-                                 .k = k,
-                                 .v = v,
-                                 .to = to,
-                                 .tail = coded(p) ? bl_tensor_part(p->p->t_tail, c->row0, c->rows) : (bl_tensor){0}},
-            e));
+    if (!direct) {
+        const bl_kv_append_args append = append_of(p, c, k, v);
+        BL_TRY(p->be->ops->kv_append(p->be, &append, e));
+    }
 out:
     return st;
 }
@@ -133,27 +185,30 @@ static bl_status keep_keys(const bl_pass *p, const bl_tile *c, bl_tensor k, bl_e
         e);
 }
 
-static bl_status attend(const bl_pass *p, const bl_tile *c, bool runs, bl_tensor q, bl_tensor k, bl_tensor y, bl_err *e)
+static bl_status attend(const bl_pass *p, const bl_tile *c, bool runs, bl_tensor q, bl_tensor k, bl_tensor v,
+                        bl_tensor y, bl_err *e)
 {
     const bl_config *f = &p->m->config;
     const bl_pass_plan *l = p->p;
     int64_t n = runs ? c->n_runs : c->n_seq, seg = (int64_t)(runs ? c->run_seg : c->seg);
-    return p->be->ops->attention(
-        p->be,
-        &(bl_attention_args){
-            .q = q,
-            .kv = p->cache,
-            .y = y,
-            .heads = f->n_heads,
-            .scale = 1 / sqrt((double)f->head_dim),
-            .n_seq = (int32_t)n,
-            .start = bl_tensor_part(l->t_start, (int64_t)(runs ? c->run_start : c->start), n + 1),
-            .past = bl_tensor_part(l->t_past, (int64_t)(runs ? c->run : c->seq), n),
-            .seg = bl_tensor_rows(l->t_seg, seg, (int64_t)l->n_seg - seg),
-            .seg_start = bl_tensor_part(l->t_seg_start, (int64_t)(runs ? c->run_seg_start : c->seg_start), n + 1),
-            .fresh = coded(p) ? k : (bl_tensor){0},
-            .own = coded(p) ? bl_tensor_rows(l->t_own, (int64_t)(runs ? c->run : c->seq), n) : (bl_tensor){0}},
-        e);
+    const bl_attention_args a = {
+        .q = q,
+        .kv = p->cache,
+        .y = y,
+        .heads = f->n_heads,
+        .scale = 1 / sqrt((double)f->head_dim),
+        .n_seq = (int32_t)n,
+        .start = bl_tensor_part(l->t_start, (int64_t)(runs ? c->run_start : c->start), n + 1),
+        .past = bl_tensor_part(l->t_past, (int64_t)(runs ? c->run : c->seq), n),
+        .seg = bl_tensor_rows(l->t_seg, seg, (int64_t)l->n_seg - seg),
+        .seg_start = bl_tensor_part(l->t_seg_start, (int64_t)(runs ? c->run_seg_start : c->seg_start), n + 1),
+        .fresh = coded(p) ? k : (bl_tensor){0},
+        .own = coded(p) ? bl_tensor_rows(l->t_own, (int64_t)(runs ? c->run : c->seq), n) : (bl_tensor){0}};
+    if (one_step(p)) {
+        const bl_rope_args turn = {q, f->head_dim, bl_tensor_part(l->t_pos, c->row0, c->rows), p->cos, p->sin};
+        return p->be->ops->step(p->be, &(bl_step_args){turn, append_of(p, c, k, v), a}, e);
+    }
+    return p->be->ops->attention(p->be, &a, e);
 }
 
 /* Activations of a chunk in the tape, or in scratch memory when there is none. */
@@ -161,17 +216,6 @@ static bl_tensor place(const bl_pass *p, const bl_tensor *taped, const bl_tile *
                        int64_t cols)
 {
     return p->tape ? bl_tensor_rows(*taped, c->row0, rows) : work(p, at, rows, cols);
-}
-
-/* Shows the hook what the linears in `roles` read; *done when nothing after it is asked for. */
-static bl_status show(const bl_pass *p, const bl_tile *c, uint32_t roles, bl_tensor x, bool *done, bl_err *e)
-{
-    bl_status st = BL_OK;
-    if (!p->hooks) return BL_OK;
-    if (p->hooks->input) BL_TRY(p->hooks->input(p->hooks->ctx, p->m, p->block, roles, c->row0, x, e));
-    *done = p->hooks->until & roles;
-out:
-    return st;
 }
 
 static bl_status keep(const bl_pass *p, const bl_tensor *to, const bl_tile *c, bl_tensor x, bl_err *e)
@@ -214,13 +258,11 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
     bl_status st = BL_OK;
 
     BL_TRY(keep(p, &t->x, c, x, e));
-    BL_TRY(normed(p, x, BL_ROLE_ATTN_NORM, h, e));
-    BL_TRY(show(p, c, BL_ROLES_AFTER_ATTN_NORM, h, &done, e));
-    if (done) goto out;
     k = place(p, &t->k, c, &at, c->rows, p->kv_dim);
     v = place(p, &t->v, c, &at, c->rows, p->kv_dim);
     if (!p->narrow) q = place(p, &t->q, c, &at, rows, p->q_dim);
-    BL_TRY(keys_and_values(p, c, h, k, v, q, e));
+    BL_TRY(keys_and_values(p, c, x, h, k, v, q, &done, e));
+    if (done) goto out;
     if (!rows) {
         st = keep_keys(p, c, k, e);
         goto out;
@@ -229,10 +271,10 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
         BL_TRY(narrow(p, c, &at, &x, &h, e));
         q = place(p, &t->q, c, &at, rows, p->q_dim);
         BL_TRY(apply(p, c, BL_ROLE_Q, h, q, false, e));
+        BL_TRY(finish_heads(p, BL_ROLE_Q_NORM, pos, q, e));
     }
-    BL_TRY(finish_heads(p, BL_ROLE_Q_NORM, pos, q, e));
     y = place(p, &t->attn_out, c, &at, rows, p->q_dim);
-    BL_TRY(attend(p, c, p->narrow, q, k, y, e));
+    BL_TRY(attend(p, c, p->narrow, q, k, v, y, e));
     BL_TRY(keep_keys(p, c, k, e));
     BL_TRY(show(p, c, BL_ROLE_BIT(BL_ROLE_O), y, &done, e));
     if (done) goto out;
@@ -245,10 +287,17 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
     gate = place(p, &t->gate, c, &at, rows, f->ffn_dim);
     up = place(p, &t->up, c, &at, rows, f->ffn_dim);
     act = p->tape ? bl_tensor_rows(t->act, c->row0, rows) : gate;
-    BL_TRY(normed(p, x, BL_ROLE_MLP_NORM, h, e));
-    BL_TRY(show(p, c, BL_ROLES_AFTER_MLP_NORM, h, &done, e));
+    const bl_role both[] = {BL_ROLE_GATE, BL_ROLE_UP}, down = BL_ROLE_DOWN;
+    const bl_tensor to[] = {gate, up};
+    BL_TRY(directly(p, both, 2, x, norm_of(p, BL_ROLE_MLP_NORM), to, false, &done, e));
+    if (!done) {
+        BL_TRY(normed(p, x, BL_ROLE_MLP_NORM, h, e));
+        BL_TRY(show(p, c, BL_ROLES_AFTER_MLP_NORM, h, &done, e));
+        if (done) goto out;
+        BL_TRY(products(p, c, both, 2, h, to, e));
+    }
+    BL_TRY(directly(p, &down, 1, up, (bl_before){.gate = gate}, &x, true, &done, e));
     if (done) goto out;
-    BL_TRY(products(p, c, (const bl_role[]){BL_ROLE_GATE, BL_ROLE_UP}, 2, h, (bl_tensor[]){gate, up}, e));
     BL_TRY(p->be->ops->swiglu(p->be, &(bl_swiglu_args){.gate = gate, .up = up, .y = act}, e));
     BL_TRY(show(p, c, BL_ROLE_BIT(BL_ROLE_DOWN), act, &done, e));
     if (!done) BL_TRY(apply(p, c, BL_ROLE_DOWN, act, x, true, e));

@@ -56,6 +56,7 @@ struct bl_decoder {
     int32_t kv_slots;
     bl_buffer *buf; /* hidden act [n, dim], logits f32 [n, vocab], nll f64 [n], u f64 [n], picked i32 [n] */
     bl_tensor hidden, logits, nll, u, picked;
+    void *host; /* nll, u and picked as they follow each other in buf */
     double *host_nll, *host_u;
     int32_t *host_picked;
     float *host_logits;
@@ -242,6 +243,9 @@ static bl_status make_buffers(bl_decoder *d, bl_err *e)
     d->nll = bl_tensor_1d(d->buf, at_nll, BL_F64, n);
     d->u = bl_tensor_1d(d->buf, at_u, BL_F64, n);
     d->picked = bl_tensor_1d(d->buf, at_picked, BL_I32, n);
+    d->host_nll = d->host;
+    d->host_u = d->host_nll + n;
+    d->host_picked = (int32_t *)(d->host_u + n);
 out:
     return st;
 }
@@ -452,7 +456,9 @@ static bl_status pick(bl_decoder *d, bl_err *e)
     int32_t n = 0;
     bool drawn = false, done;
     bl_tensor logits = bl_tensor_rows(d->logits, 0, d->n_want), nll = bl_tensor_part(d->nll, 0, d->n_want);
-    bl_tensor picked = bl_tensor_part(d->picked, 0, d->n_want), u = bl_tensor_part(d->u, 0, d->n_want);
+    bl_tensor picked = bl_tensor_part(d->picked, 0, d->n_want), u = bl_tensor_part(d->u, 0, d->n_want),
+              all = bl_tensor_1d(d->buf, d->nll.offset, BL_U8,
+                                 (int64_t)(picked.offset - nll.offset + bl_tensor_bytes(&picked)));
     bl_status st = BL_OK;
 
     for (int32_t i = 0; i < d->n_seq; i++)
@@ -460,7 +466,7 @@ static bl_status pick(bl_decoder *d, bl_err *e)
     if (!n) return BL_OK;
     BL_TRY(bl_logits(d->m, d->hidden, 0, n, logits, e));
     BL_TRY(be->ops->loss(be, &(bl_loss_args){.logits = logits, .vocab = vocab, .nll = nll, .argmax = picked}, e));
-    BL_TRY(be->ops->download(be, &nll, d->host_nll, e));
+    BL_TRY(be->ops->download(be, &all, d->host, e));
     for (int32_t i = 0; i < n; i++) {
         const seq *s = d->fed[i];
         int64_t k = s->n - s->prompt;
@@ -475,8 +481,8 @@ static bl_status pick(bl_decoder *d, bl_err *e)
     if (drawn) {
         BL_TRY(be->ops->upload(be, &u, d->host_u, e));
         BL_TRY(draw(d, d->fed, n, e));
+        BL_TRY(be->ops->download(be, &picked, d->host_picked, e));
     }
-    BL_TRY(be->ops->download(be, &picked, d->host_picked, e));
     if (d->margins) BL_TRY(be->ops->download(be, &logits, d->host_logits, e));
     for (int32_t i = 0; i < n; i++) {
         seq *s = d->fed[i];
@@ -561,9 +567,7 @@ bl_status bl_decoder_new(bl_model *m, const bl_tokenizer *t, const bl_decoder_op
         !(d->past = bl_new((size_t)most, sizeof *d->past, e)) ||
         !(d->slot = bl_new((size_t)most, sizeof *d->slot, e)) ||
         !(d->want = bl_new((size_t)most, sizeof *d->want, e)) ||
-        !(d->host_nll = bl_new((size_t)most, sizeof *d->host_nll, e)) ||
-        !(d->host_u = bl_new((size_t)most, sizeof *d->host_u, e)) ||
-        !(d->host_picked = bl_new((size_t)most, sizeof *d->host_picked, e)) ||
+        !(d->host = bl_new((size_t)most, 2 * sizeof(double) + sizeof(int32_t), e)) ||
         (d->margins && !(d->host_logits = bl_new((size_t)(most * m->config.vocab), sizeof *d->host_logits, e)))) {
         st = BL_E_NOMEM;
         goto out;
@@ -587,9 +591,7 @@ void bl_decoder_free(bl_decoder *d)
     bl_free(d->past);
     bl_free(d->slot);
     bl_free(d->want);
-    bl_free(d->host_nll);
-    bl_free(d->host_u);
-    bl_free(d->host_picked);
+    bl_free(d->host);
     bl_free(d->host_logits);
     bl_free(d);
 }

@@ -37,24 +37,49 @@ static bool alike(const bl_linear *a, const bl_linear *b)
     return act && !all_transforms(a) && !all_transforms(b) && !a->n_adapters && !b->n_adapters;
 }
 
+/* Linears that read one x, or one, as one call. */
+static bl_linear_args args_of(const bl_linear *const l[], int n, bl_tensor x, const bl_tensor y[])
+{
+    bl_linear_args a = {.x = x, .act = l[0]->act};
+    for (int i = 0; i < n; i++) {
+        a.w[i] = &l[i]->weight;
+        a.bias[i] = l[i]->bias;
+        a.y[i] = y[i];
+    }
+    return a;
+}
+
+static bool together(const bl_linear *const l[], int n)
+{
+    if (n > BL_LINEAR_MOST) return false;
+    for (int i = 1; i < n; i++)
+        if (!alike(l[0], l[i])) return false;
+    return true;
+}
+
 bl_status bl_linears_apply(bl_backend *be, const bl_linear *const l[], int n, bl_tensor x, const bl_tensor y[],
                            bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_linear_args a = {.x = x, .act = l[0]->act};
-    bool together = n <= BL_LINEAR_MOST;
-    for (int i = 1; i < n; i++) together = together && alike(l[0], l[i]);
-    if (n > 1 && together) {
-        for (int i = 0; i < n; i++) {
-            a.w[i] = &l[i]->weight;
-            a.bias[i] = l[i]->bias;
-            a.y[i] = y[i];
-        }
+    if (n > 1 && together(l, n)) {
+        const bl_linear_args a = args_of(l, n, x, y);
         return be->ops->linear(be, &a, e);
     }
     for (int i = 0; i < n; i++) BL_TRY(bl_linear_apply(be, l[i], x, y[i], false, e));
 out:
     return st;
+}
+
+bool bl_linears_prepare(bl_backend *be, const bl_linear *const l[], int n, bl_tensor x, const bl_before *b,
+                        const bl_tensor y[], bool accumulate, bl_linear_args *a)
+{
+    if (!be->ops->linear_prepares || !together(l, n) || all_transforms(l[0]) || l[0]->n_adapters) return false;
+    *a = args_of(l, n, x, y);
+    a->accumulate = accumulate;
+    a->norm = b->norm;
+    a->eps = b->eps;
+    a->gate = b->gate;
+    return be->ops->linear_prepares(be, a);
 }
 
 bl_status bl_linear_dense(bl_backend *be, const bl_linear *l, bl_tensor *out, bl_err *e)

@@ -42,6 +42,14 @@ bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_te
 /* Several that read the same x; those that also make the same of it go through the backend together. */
 bl_status bl_linears_apply(bl_backend *be, const bl_linear *const l[], int n, bl_tensor x, const bl_tensor y[],
                            bl_err *e);
+/* The same of what a norm or a gate makes of x (bl_linear_args), where the backend does that on the way: then *a is the
+ * call, else false. One or several. */
+typedef struct bl_before {
+    bl_tensor norm, gate;
+    double eps;
+} bl_before;
+bool bl_linears_prepare(bl_backend *be, const bl_linear *const l[], int n, bl_tensor x, const bl_before *b,
+                        const bl_tensor y[], bool accumulate, bl_linear_args *a);
 /* Dense f32 copy of the weight on the backend, [out, width of T x]; the caller frees the buffer. */
 bl_status bl_linear_dense(bl_backend *be, const bl_linear *l, bl_tensor *out, bl_err *e);
 int64_t bl_linear_width(const bl_linear *l);  /* of T x */

@@ -5,7 +5,8 @@
  * not depend on the other rows of its tile nor on where in a tile it is: masked keys add exact zeros.
  *
  * Rows, for few rows: one row and one head of keys a block, with all query heads that share it; lanes share a key's
- * dimensions eight at a time. Keys are cut into parts, joined in order by a second kernel.
+ * dimensions eight at a time. Keys are cut into parts, joined in order by a second kernel. In a step of decoding the
+ * rotation of the query and of the newest key, and its way into the cache, are part of it.
  *
  * Keys and values in codes of 8, 4, 3 or 2 bits become bf16 of what they stand for on their way in: nothing is unpacked
  * to memory. Where rows of a tile see keys of a block as activations are, its scores are made twice, with either.
@@ -273,18 +274,47 @@ void bl_cu_attention_tiles(bl_stream s, const bl_cu_attention *a)
 }
 
 /* ---- few rows ---- */
-enum { ROW_WARPS = 4 };
 
-/* lanes: how many share a key, a power of two with 8 * lanes >= head_dim. HEADS: query heads that a block does. */
-template <int HEADS>
-__global__ void __launch_bounds__(ROW_WARPS *WARP) attend_rows(bl_cu_attention a, int lanes, float *part)
+/* Eight numbers of a head from d0 on, all of whose numbers `lanes` lanes have, turned as rope turns them. */
+static __device__ __forceinline__ uint4 turned8(const bl_cu_attention &a, uint4 v, int64_t place, int d0, int lanes)
 {
-    extern __shared__ float merged[]; /* [warps * groups][HEADS][head_dim + 2] */
+    const int half = a.head_dim / 2, j0 = d0 % half;
+    uint4 other, out;
+    other.x = __shfl_xor_sync(0xffffffffu, v.x, lanes / 2);
+    other.y = __shfl_xor_sync(0xffffffffu, v.y, lanes / 2);
+    other.z = __shfl_xor_sync(0xffffffffu, v.z, lanes / 2);
+    other.w = __shfl_xor_sync(0xffffffffu, v.w, lanes / 2);
+    const uint16_t *mine = (const uint16_t *)&v, *its = (const uint16_t *)&other;
+    uint16_t *to = (uint16_t *)&out;
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+        const float x = from_bf16(mine[j]), y = from_bf16(its[j]), c = a.cos[place + j0 + j], s = a.sin[place + j0 + j];
+        to[j] = to_bf16(d0 < half ? x * c - y * s : x * c + y * s);
+    }
+    return out;
+}
+
+bool bl_cu_attention_steps(const bl_cu_attention *a)
+{
+    const uintptr_t all = (uintptr_t)a->q | (uintptr_t)a->k | (uintptr_t)a->v | (uintptr_t)a->new_k |
+                          (uintptr_t)a->new_v;
+    return !a->kv_bits && a->rows == a->n_seq && (a->head_dim == 64 || a->head_dim == 128 || a->head_dim == 256) &&
+           (a->ldq | a->ldk | a->ldv | a->ldnk | a->ldnv) % 8 == 0 && all % 16 == 0;
+}
+
+/* lanes: how many share a key, a power of two with 8 * lanes >= head_dim. HEADS: query heads that a block does, with so
+ * many warps. part NULL: keys are one part, and what comes out is y. */
+template <int HEADS, int WARPS>
+__global__ void __launch_bounds__(WARPS *WARP) attend_rows(bl_cu_attention a, int lanes, float *part)
+{
+    extern __shared__ float merged[]; /* [warps][HEADS][head_dim + 2] */
     int dim = a.head_dim, of_kv = a.heads / a.kv_heads, chunks = (of_kv + HEADS - 1) / HEADS;
     int kv = blockIdx.y / chunks, h0 = kv * of_kv + blockIdx.y % chunks * HEADS;
     int n_heads = min(HEADS, (kv + 1) * of_kv - h0), splits = gridDim.z;
     int64_t row = blockIdx.x;
-    int lo = 0, hi = a.n_seq; /* the sequence with start[seq] <= row < start[seq + 1] */
+    let_next_begin();
+    if (!a.new_k) wait_for_last(); /* a step: lists and keys before it were there before its first launch */
+    int lo = 0, hi = a.n_seq;      /* the sequence with start[seq] <= row < start[seq + 1] */
     while (hi - lo > 1) {
         int mid = (lo + hi) / 2;
         if (a.start[mid] <= row) lo = mid;
@@ -298,13 +328,33 @@ __global__ void __launch_bounds__(ROW_WARPS *WARP) attend_rows(bl_cu_attention a
     const int64_t *seg = a.seg + 2 * (int64_t)a.seg_start[seq];
     bool fast_q = dim % 8 == 0 && a.ldq % 8 == 0 && (uintptr_t)a.q % 16 == 0;
     bool fast = dim % 8 == 0 && a.ldk % 8 == 0 && a.ldv % 8 == 0 && ((uintptr_t)a.k | (uintptr_t)a.v) % 16 == 0;
-    int lane = threadIdx.x % lanes, group = threadIdx.x / lanes, groups = ROW_WARPS * WARP / lanes, d0 = lane * 8;
+    int lane = threadIdx.x % lanes, group = threadIdx.x / lanes, groups = WARPS * WARP / lanes, d0 = lane * 8;
 
     float q[HEADS][8], acc[HEADS][8], m[HEADS], l[HEADS];
+    uint4 kk, vv, new_k, new_v; /* of the next key; of the newest, where it comes with its query */
+    auto fetch = [&](int key) {
+        kk = vv = make_uint4(0, 0, 0, 0);
+        if (key >= end || (a.new_k && key == keys - 1)) return;
+        int64_t at = cache_row(seg, key);
+        kk = key >= own_from(a, keys - 1) ? own8(a, seq, key, kv, d0) : key8(a, at, kv, d0, fast);
+        vv = value8(a, at, kv, d0, fast);
+    };
+    fetch(first + group);
+    const int64_t place = a.new_k ? a.pos[row] * a.ldcos : 0;
+    if (a.new_k) {
+        wait_for_last();
+        new_k = turned8(a, load8(a.new_k, a.ldnk, row, kv, dim, d0, true), place, d0, lanes);
+        new_v = load8(a.new_v, a.ldnv, row, kv, dim, d0, true);
+        if (blockIdx.z == 0 && blockIdx.y % chunks == 0 && group == 0) {
+            *(uint4 *)((uint16_t *)a.k + a.to[row] * a.ldk + kv * dim + d0) = new_k;
+            *(uint4 *)((uint16_t *)a.v + a.to[row] * a.ldv + kv * dim + d0) = new_v;
+        }
+    }
 #pragma unroll
     for (int h = 0; h < HEADS; h++) {
         uint4 v = {0, 0, 0, 0};
         if (h < n_heads) v = load8(a.q, a.ldq, row, h0 + h, dim, d0, fast_q);
+        if (a.new_k) v = turned8(a, v, place, d0, lanes);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             q[h][j] = from_bf16(((uint16_t *)&v)[j]) * a.scale * 1.44269504088896341f;
@@ -316,18 +366,17 @@ __global__ void __launch_bounds__(ROW_WARPS *WARP) attend_rows(bl_cu_attention a
     /* All lanes of a warp go round together: the shuffles need them. */
     for (int k0 = first; k0 < end; k0 += groups) {
         int key = k0 + group;
-        uint4 kk = {0, 0, 0, 0}, vv = {0, 0, 0, 0};
-        if (key < end) {
-            int64_t at = cache_row(seg, key);
-            kk = key >= own_from(a, keys - 1) ? own8(a, seq, key, kv, d0) : key8(a, at, kv, d0, fast);
-            vv = value8(a, at, kv, d0, fast);
-        }
         float kf[8], vf[8];
+        if (a.new_k && key == keys - 1) {
+            kk = new_k;
+            vv = new_v;
+        }
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             kf[j] = from_bf16(((uint16_t *)&kk)[j]);
             vf[j] = from_bf16(((uint16_t *)&vv)[j]);
         }
+        fetch(key + groups);
 #pragma unroll
         for (int h = 0; h < HEADS; h++) {
             float s = 0;
@@ -344,9 +393,21 @@ __global__ void __launch_bounds__(ROW_WARPS *WARP) attend_rows(bl_cu_attention a
             for (int j = 0; j < 8; j++) acc[h][j] = fmaf(p, vf[j], acc[h][j] * shrink);
         }
     }
+    const int warp = threadIdx.x / WARP;
 #pragma unroll
     for (int h = 0; h < HEADS; h++) {
-        float *o = merged + (group * HEADS + h) * (dim + 2);
+        for (int o = lanes; o < WARP; o *= 2) { /* the groups of a warp */
+            const float its = __shfl_xor_sync(0xffffffffu, m[h], o), top = fmaxf(m[h], its),
+                        by = m[h] == -CUDART_INF_F ? 0 : exp2f(m[h] - top),
+                        by_its = its == -CUDART_INF_F ? 0 : exp2f(its - top);
+            l[h] = l[h] * by + __shfl_xor_sync(0xffffffffu, l[h], o) * by_its;
+#pragma unroll
+            for (int j = 0; j < 8; j++)
+                acc[h][j] = acc[h][j] * by + __shfl_xor_sync(0xffffffffu, acc[h][j], o) * by_its;
+            m[h] = top;
+        }
+        float *o = merged + (warp * HEADS + h) * (dim + 2);
+        if (threadIdx.x % WARP >= lanes) continue;
 #pragma unroll
         for (int j = 0; j < 8; j++)
             if (d0 + j < dim) o[d0 + j] = acc[h][j];
@@ -356,15 +417,21 @@ __global__ void __launch_bounds__(ROW_WARPS *WARP) attend_rows(bl_cu_attention a
         }
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < n_heads * dim; i += ROW_WARPS * WARP) {
+    for (int i = threadIdx.x; i < n_heads * dim; i += WARPS * WARP) {
         int h = i / dim, d = i % dim;
         float top = -CUDART_INF_F, sum = 0, y = 0;
-        for (int g = 0; g < groups; g++) top = fmaxf(top, merged[(g * HEADS + h) * (dim + 2) + dim]);
-        for (int g = 0; g < groups; g++) {
-            const float *o = merged + (g * HEADS + h) * (dim + 2);
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) top = fmaxf(top, merged[(w * HEADS + h) * (dim + 2) + dim]);
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) {
+            const float *o = merged + (w * HEADS + h) * (dim + 2);
             float f = o[dim] == -CUDART_INF_F ? 0 : exp2f(o[dim] - top);
             sum += f * o[dim + 1];
             y += f * o[d];
+        }
+        if (!part) {
+            a.y[row * a.ldy + (int64_t)(h0 + h) * dim + d] = to_bf16(y / sum);
+            continue;
         }
         float *out = part + ((row * a.heads + h0 + h) * splits + blockIdx.z) * (dim + 2);
         out[d] = y;
@@ -379,6 +446,7 @@ __global__ void join_rows(bl_cu_attention a, int splits, const float *part)
 {
     int dim = a.head_dim, head = blockIdx.y;
     int64_t row = blockIdx.x;
+    take_turn();
     if (row < a.start[0] || row >= a.start[a.n_seq]) return;
     const float *p = part + (row * a.heads + head) * splits * (dim + 2);
     float top = -CUDART_INF_F, sum = 0;
@@ -397,20 +465,23 @@ __global__ void join_rows(bl_cu_attention a, int splits, const float *part)
     }
 }
 
-template <int HEADS> static void launch_rows(bl_stream s, const bl_cu_attention *a, int splits, float *part)
+template <int HEADS, int WARPS> static void launch_rows(bl_stream s, const bl_cu_attention *a, int splits, float *part)
 {
     int lanes = 4, of_kv = a->heads / a->kv_heads, chunks = (of_kv + HEADS - 1) / HEADS;
     while (8 * lanes < a->head_dim) lanes *= 2;
-    size_t bytes = (size_t)(ROW_WARPS * WARP / lanes) * HEADS * (size_t)(a->head_dim + 2) * sizeof(float);
+    size_t bytes = (size_t)WARPS * HEADS * (size_t)(a->head_dim + 2) * sizeof(float);
     dim3 grid((unsigned)a->rows, (unsigned)(a->kv_heads * chunks), (unsigned)splits);
-    attend_rows<HEADS><<<grid, ROW_WARPS * WARP, bytes, s>>>(*a, lanes, part);
+    launch_early(attend_rows<HEADS, WARPS>, grid, WARPS * WARP, bytes, s, *a, lanes, splits > 1 ? part : NULL);
 }
 
+/* Query heads that share keys also share reading them, but where that makes few blocks each has its own. */
 void bl_cu_attention_rows(bl_stream s, const bl_cu_attention *a, int splits, float *part)
 {
-    int of_kv = a->heads / a->kv_heads;
+    enum { FEW = 128 };
     if (!a->rows || !a->n_seq) return;
-    if (of_kv == 1) launch_rows<1>(s, a, splits, part);
-    else launch_rows<4>(s, a, splits, part);
-    join_rows<<<dim3((unsigned)a->rows, (unsigned)a->heads), a->head_dim <= 64 ? 64 : 128, 0, s>>>(*a, splits, part);
+    if (a->heads == a->kv_heads || a->rows * a->heads * splits <= FEW) launch_rows<1, 16>(s, a, splits, part);
+    else launch_rows<4, 8>(s, a, splits, part);
+    if (splits > 1)
+        launch_early(join_rows, dim3((unsigned)a->rows, (unsigned)a->heads), a->head_dim <= 64 ? 64 : 128, 0, s, *a,
+                     splits, part);
 }

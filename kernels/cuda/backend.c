@@ -100,7 +100,6 @@ static bl_status open_stream(bl_backend *be, bl_err *e)
     void *p;
     c->stream.sms = c->about.multiProcessorCount;
     c->stream.shared = (int)c->about.sharedMemPerBlockOptin;
-    c->stream.early = c->about.major >= 9;
     BL_TRY(bl_cuda_status(be, cudaMallocAsync(&p, bytes, c->first), "allocating counters", e));
     c->stream.arrived = p;
     BL_TRY(bl_cuda_status(be, cudaMemsetAsync(p, 0, bytes, c->first), "counters", e));

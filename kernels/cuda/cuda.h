@@ -165,6 +165,7 @@ extern const bl_ops bl_ops_cuda;
 bl_status bl_cuda_linear(bl_backend *, const bl_linear_args *, bl_err *);
 bool bl_cuda_integer(const bl_backend *, const bl_linear_args *);
 bool bl_cuda_joins(const bl_backend *, const bl_linear_args *);
+bool bl_cuda_prepares(const bl_backend *be, const bl_linear_args *a);
 bl_status bl_cuda_transform(bl_backend *, const bl_transform_args *, bl_err *);
 /* weight.c */
 bl_status bl_cuda_prepare(bl_backend *, bl_weight *, bl_err *);

@@ -13,6 +13,8 @@ static __device__ __forceinline__ uint16_t to_bf16(float f) { return __bfloat16_
 static __device__ __forceinline__ float from_f16(uint16_t h) { return __half2float(__ushort_as_half(h)); }
 static __device__ __forceinline__ uint16_t to_f16(float f) { return __half_as_ushort(__float2half_rn(f)); }
 
+static __device__ __forceinline__ float silu(float g) { return g / (1.0f + __expf(-g)); }
+
 static __device__ __forceinline__ float warp_sum(float v)
 {
     for (int o = 16; o; o /= 2) v += __shfl_xor_sync(0xffffffffu, v, o);
@@ -56,6 +58,44 @@ static __device__ __forceinline__ float block_max(float v, float *tmp)
     }
     __syncthreads();
     return tmp[32];
+}
+
+/* ---- launches before and after this one ---- */
+static __device__ __forceinline__ void let_next_begin()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+static __device__ __forceinline__ void wait_for_last()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+/* What a small kernel that is launched early does first, in every block: so the one after it, and all before it, have
+ * their order. */
+static __device__ __forceinline__ void take_turn()
+{
+    let_next_begin();
+    wait_for_last();
+}
+/* Launches a kernel that may begin before the one before it ends, where the device can: it waits for it by itself. */
+bool bl_cu_early(void);
+template <typename... P, typename... A>
+static void launch_early(void (*kernel)(P...), dim3 grid, unsigned block, size_t shared, bl_stream s, A... a)
+{
+    cudaLaunchAttribute early = {};
+    cudaLaunchConfig_t c = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    c.gridDim = grid;
+    c.blockDim = dim3(block);
+    c.dynamicSmemBytes = shared;
+    c.stream = s;
+    c.attrs = &early;
+    c.numAttrs = bl_cu_early() ? 1 : 0;
+    cudaLaunchKernelEx(&c, kernel, P(a)...);
 }
 
 /* y[at] (+)= v */

@@ -108,6 +108,13 @@ typedef struct bl_cu_attention {
     int32_t n_seq, heads, kv_heads, head_dim;
     int64_t rows;
     float scale;
+    /* NULL, or: row i is the last of sequence i; its query and its key new_k are turned, and new_k and new_v go into
+     * row to[i] of the cache (bl_cu_attention_rows alone, where bl_cu_attention_steps says so) */
+    const uint16_t *new_k, *new_v;
+    const int64_t *to;
+    const int32_t *pos;
+    const float *cos, *sin;
+    int64_t ldnk, ldnv, ldcos;
 } bl_cu_attention;
 enum { BL_CU_HEAD_MOST = 256 }; /* head_dim */
 void bl_cu_attention_tiles(bl_stream s, const bl_cu_attention *a);
@@ -116,6 +123,7 @@ bool bl_cu_attention_hopper(bl_stream s, const bl_cu_attention *a);
 /* For few rows; keys are split into `splits` parts, whose results go through part f32 [rows, heads, splits,
  * head_dim + 2]. */
 void bl_cu_attention_rows(bl_stream s, const bl_cu_attention *a, int splits, float *part);
+bool bl_cu_attention_steps(const bl_cu_attention *a);
 
 /* ---- logits (logits.cu) ---- */
 void bl_cu_loss(bl_stream s, const float *logits, int64_t ld, int64_t rows, int64_t vocab, const int32_t *target,
@@ -167,18 +175,40 @@ typedef struct bl_cu_stream_plan {
     int shared, slab, sums, table; /* bytes of shared memory: all, those of x, of its sums, of a table */
 } bl_cu_stream_plan;
 typedef struct bl_cu_device {
-    int sms, shared;   /* multiprocessors; bytes of shared memory that a block may have */
-    bool early;        /* kernels may begin before the one before them ends: compute capability 9 */
-    float *parts;      /* where C > 1: f32 [C, rows, out] */
-    unsigned *arrived; /* [BL_CU_STREAM_BLOCKS], zeros; they are zeros again afterwards */
+    int sms, shared;                            /* multiprocessors; bytes of shared memory that a block may have */
+    float *parts;                               /* where C > 1: f32 [C, rows, out] */
+    unsigned *arrived;                          /* [BL_CU_STREAM_BLOCKS], zeros; they are zeros again afterwards */
     bl_cu_stream_plan plan[BL_CU_STREAM_PLANS]; /* those that were made */
 } bl_cu_device;
 bool bl_cu_stream_takes(const bl_cu_weight *w, int64_t rows);
 const bl_cu_stream_plan *bl_cu_stream_planned(const bl_cu_weight *w, int64_t rows, bl_cu_device *d);
-/* y (+)= x wt, at most BL_CU_STREAM_ROWS rows; x begins at multiples of 16 bytes, its rows too. The weight is read
- * before the kernel that was launched before it has ended: no kernel just before it may write the weight. */
-void bl_cu_stream(bl_stream s, const bl_cu_weight *w, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
-                  int64_t rows, void *y, bool f32, int64_t ldy, bool accumulate, const bl_cu_device *d);
+/* Weights that multiply one x, alike but for their outputs; the outputs of each begin with a tile of 16. */
+enum { BL_CU_STACKED_MOST = 3 };
+typedef struct bl_cu_stacked_one {
+    const uint8_t *codes;
+    const void *scales, *zeros;
+    void *y;
+    int64_t ldy, out;
+    int first; /* its first tile */
+} bl_cu_stacked_one;
+typedef struct bl_cu_stacked {
+    bl_cu_weight like; /* what they have in common; out: of all, in whole tiles */
+    bl_cu_stacked_one of[BL_CU_STACKED_MOST];
+    int n;
+    /* What is multiplied instead of x: its rmsnorm, or x silu(gate); NULL: x itself. All begin at multiples of 16 bytes
+     */
+    const float *norm;
+    const uint16_t *gate;
+    int64_t ldg;
+    float eps;
+} bl_cu_stacked;
+/* One more, into y; false: it is not like those that are there. `all` begins as zeros. */
+bool bl_cu_stream_stack(bl_cu_stacked *all, const bl_cu_weight *w, void *y, int64_t ldy);
+/* y (+)= x wt of each, at most BL_CU_STREAM_ROWS rows; x begins at multiples of 16 bytes, its rows too. Weights are
+ * read before the kernel that was launched before has ended: no kernel just before it may write them. The plan is of
+ * all.like. */
+void bl_cu_stream(bl_stream s, const bl_cu_stacked *all, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
+                  int64_t rows, bool f32, bool accumulate, const bl_cu_device *d);
 enum { BL_CU_FEW_ROWS = 32 };
 bool bl_cu_few_takes(const bl_cu_weight *w, int64_t rows);
 /* y (+)= x wt, at most BL_CU_FEW_ROWS rows; x begins at multiples of 16 bytes, its rows too */

@@ -187,6 +187,7 @@ typedef struct product {
     int64_t ldy;
     bool accumulate;
     const bl_cu_beside *beside; /* an adapter that goes into the weight while that is decoded; NULL: none */
+    const bl_linear_args *of;   /* its norm or gate */
 } product;
 
 /* Rows of a weight that are decoded together, each `ld` numbers of bf16. */
@@ -388,21 +389,36 @@ out:
     return st;
 }
 
-static bl_status by_stream(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
+static bl_status stream(bl_backend *be, bl_cu_stacked *all, const product *p, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    bl_cu_weight cw;
     void *parts;
-    (void)turned;
-    BL_TRY(bl_cuda_weight(be, w, &cw, e));
-    const bl_cu_stream_plan *plan = bl_cu_stream_planned(&cw, p->rows, &c->stream);
+    if (p->of->norm.buf) all->norm = bl_cuda_at(&p->of->norm);
+    if (p->of->gate.buf) all->gate = bl_cuda_at(&p->of->gate);
+    all->ldg = p->of->gate.stride[0];
+    all->eps = (float)p->of->eps;
+    const bl_cu_stream_plan *plan = bl_cu_stream_planned(&all->like, p->rows, &c->stream);
     if (plan->C > 1) {
-        BL_TRY(bl_cuda_need(be, BL_SCRATCH_STREAM, (uint64_t)(plan->C * p->rows * cw.out) * sizeof(float), &parts, e));
+        const uint64_t bytes = (uint64_t)(plan->C * p->rows * all->like.out) * sizeof(float);
+        BL_TRY(bl_cuda_need(be, BL_SCRATCH_STREAM, bytes, &parts, e));
         c->stream.parts = parts;
     }
-    bl_cu_stream(c->now, &cw, plan, p->x, p->ldx, p->rows, p->y, p->f32, p->ldy, p->accumulate, &c->stream);
+    bl_cu_stream(c->now, all, plan, p->x, p->ldx, p->rows, p->f32, p->accumulate, &c->stream);
     BL_TRY(bl_cuda_launched(be, "linear", e));
+out:
+    return st;
+}
+
+static bl_status by_stream(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cu_weight cw;
+    bl_cu_stacked all = {0};
+    (void)turned;
+    BL_TRY(bl_cuda_weight(be, w, &cw, e));
+    bl_cu_stream_stack(&all, &cw, p->y, p->ldy);
+    BL_TRY(stream(be, &all, p, e));
 out:
     return st;
 }
@@ -536,6 +552,27 @@ out:
     return st;
 }
 
+/* The weights of `a` as tiles of one launch; *done: they were alike, and it was one. */
+static bl_status together(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], const product *p,
+                          bool *done, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cu_stacked all = {0};
+    const int n = bl_linear_weights(a);
+    *done = false;
+    if (n < 2 || a->n_s || a->n_adapters) return BL_OK;
+    for (int i = 0; i < n; i++) {
+        bl_cu_weight cw;
+        if (((const by_family *)k[i]->own)->run != by_stream || a->y[i].dtype != a->y[0].dtype) return BL_OK;
+        BL_TRY(bl_cuda_weight(be, a->w[i], &cw, e));
+        if (!bl_cu_stream_stack(&all, &cw, bl_cuda_at(&a->y[i]), a->y[i].stride[0])) return BL_OK;
+    }
+    BL_TRY(stream(be, &all, p, e));
+    *done = true;
+out:
+    return st;
+}
+
 static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)
 {
     bl_status st = BL_OK;
@@ -544,7 +581,7 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
     int64_t rows = a->x.dim[0];
     bl_cu_eight codes = {0};
     bl_cu_beside beside;
-    bool floats = false;
+    bool floats = false, done = false;
     if (!rows) return BL_OK;
     for (int i = 0; i < bl_linear_weights(a); i++) floats = floats || !((const by_family *)k[i]->own)->codes;
     if (!a->transpose && floats) BL_TRY(input(be, a, &x, e));
@@ -558,7 +595,8 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
                      .y = bl_cuda_at(&a->y[i]),
                      .f32 = a->y[i].dtype == BL_F32,
                      .ldy = a->y[i].stride[0],
-                     .accumulate = a->accumulate};
+                     .accumulate = a->accumulate,
+                     .of = a};
         if (how->run == by_slabs && bl_cuda_joins(be, a)) {
             beside = beside_of(a->adapter);
             p.beside = &beside;
@@ -566,8 +604,9 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
         const bool apart = a->n_adapters && !p.beside && p.accumulate && !p.f32;
         if (apart) BL_TRY(before_it_is_added(be, a->w[i]->shape.out, &p, e));
         if (!p.beside) BL_TRY(adapters(be, a, &p, e));
+        if (i == 0) BL_TRY(together(be, a, k, &p, &done, e));
         if (a->n_s) BL_TRY(turned(be, a, how, &p, e));
-        else BL_TRY(how->run(be, a->w[i], &p, a->transpose, e));
+        else if (!done) BL_TRY(how->run(be, a->w[i], &p, a->transpose, e));
         if (a->bias[i].buf && !a->n_s) {
             bl_cu_add_bias(c->now, p.y, p.f32, p.ldy, bl_cuda_at(&a->bias[i]), rows, a->w[i]->shape.out);
             BL_TRY(bl_cuda_launched(be, "linear", e));
@@ -589,6 +628,17 @@ bl_status bl_cuda_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
     for (int i = 0; i < bl_linear_weights(a); i++)
         k[i] = bl_kernel_pick(be, a, a->w[i])->family; /* there is one: `linear` takes everything */
     return all_weights(be, a, k, e);
+}
+
+bool bl_cuda_prepares(const bl_backend *be, const bl_linear_args *a)
+{
+    const int n = bl_linear_weights(a);
+    bool there = n > 0 && !a->transpose && !a->n_t && !a->act.bits && !a->n_adapters && !a->n_s &&
+                 (!a->gate.buf || (a->gate.stride[0] % 8 == 0 && (uintptr_t)bl_cuda_at(&a->gate) % 16 == 0)) &&
+                 (!a->norm.buf || (uintptr_t)bl_cuda_at(&a->norm) % 16 == 0);
+    for (int i = 0; i < n && there; i++)
+        there = ((const by_family *)bl_kernel_pick(be, a, a->w[i])->family->own)->run == by_stream;
+    return there;
 }
 
 /* ---- the rows of the table of kernels ---- */

@@ -2,7 +2,7 @@
  * block a row; sums in double, in an order that depends on the vocabulary alone. */
 #include "device.cuh"
 
-enum { THREADS = 512 };
+enum { THREADS = 1024, AT_ONCE = 16 }; /* numbers of a thread that are on their way together */
 struct top {
     float value;
     int at;
@@ -11,17 +11,30 @@ struct top {
 
 static __device__ __forceinline__ bool above(float a, int i, float b, int j) { return a > b || (a == b && i < j); }
 
+/* Numbers i, i + THREADS, ... of n; 0 past the end. */
+static __device__ __forceinline__ void read_some(float v[AT_ONCE], const float *x, int64_t i, int64_t n)
+{
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; k++) v[k] = i + k * THREADS < n ? x[i + k * THREADS] : 0;
+}
+
 static __device__ struct top block_top(const float *x, int64_t n)
 {
     __shared__ float value[THREADS / WARP];
     __shared__ int at[THREADS / WARP], bad[THREADS / WARP];
     struct top t = {-CUDART_INF_F, 0x7fffffff, 0};
-    for (int64_t i = threadIdx.x; i < n; i += THREADS) {
-        float v = x[i];
-        if (!isfinite(v)) t.bad = 1;
-        if (above(v, (int)i, t.value, t.at)) {
-            t.value = v;
-            t.at = (int)i;
+    for (int64_t i = threadIdx.x; i < n; i += AT_ONCE * THREADS) {
+        float v[AT_ONCE];
+        read_some(v, x, i, n);
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; k++) {
+            const int at = (int)i + k * THREADS;
+            if (at >= n) break;
+            if (!isfinite(v[k])) t.bad = 1;
+            if (above(v[k], at, t.value, t.at)) {
+                t.value = v[k];
+                t.at = at;
+            }
         }
     }
     for (int o = 16; o; o /= 2) {
@@ -57,7 +70,13 @@ static __device__ double block_sum_exp(const float *x, int64_t n, float most, do
     double sum = 0;
     for (int64_t i = threadIdx.x; i < n;) {
         float run = 0;
-        for (int k = 0; k < 64 && i < n; k++, i += THREADS) run += expf(x[i] - most);
+        for (int k = 0; k < 64 && i < n; k += AT_ONCE, i += AT_ONCE * THREADS) {
+            float v[AT_ONCE];
+            read_some(v, x, i, n);
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; j++)
+                if (i + j * THREADS < n) run += expf(v[j] - most);
+        }
         sum += run;
     }
     return block_sum(sum, tmp);

@@ -38,10 +38,7 @@ __global__ void __launch_bounds__(ARRANGE_WARPS *WARP)
     int lane = threadIdx.x % WARP, at = blockIdx.x * ARRANGE_WARPS + threadIdx.x / WARP, row = at % all_rows,
         pair = at / all_rows, chunk = 2 * pair + lane / 16, k = pair * PAIR + lane * 8, r = lane % 16;
     uint16_t *mine = run[threadIdx.x / WARP];
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;");
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
+    take_turn();
     uint4 v = {0, 0, 0, 0};
     if (row < rows && k < in) v = *(const uint4 *)(x + row * ldx + k);
     *(uint4 *)(mine + lane * 8) = v;
@@ -80,12 +77,9 @@ void bl_cu_mid(bl_stream s, const bl_cu_weight *w, const bl_cu_mid_plan *p, cons
 {
     if (rows < 1) return;
     mid_instance k = instance_of(w, rows);
-    cudaLaunchAttribute early;
     int64_t warps = (w->in + PAIR - 1) / PAIR * k.rows;
-    cudaLaunchConfig_t c = early_launch(dim3((unsigned)((warps + ARRANGE_WARPS - 1) / ARRANGE_WARPS)),
-                                        ARRANGE_WARPS * WARP, 0, s, &early);
-    cudaLaunchKernelEx(&c, arrange, x, ldx, (int)rows, k.rows, (int)w->in, w->bits, w->kind == BL_CU_TABLE,
-                       (uint8_t *)space);
+    launch_early(arrange, dim3((unsigned)((warps + ARRANGE_WARPS - 1) / ARRANGE_WARPS)), ARRANGE_WARPS * WARP, 0, s, x,
+                 ldx, (int)rows, k.rows, (int)w->in, w->bits, w->kind == BL_CU_TABLE, (uint8_t *)space);
     int group_bits = 31;
     for (int i = 5; i < 31 && w->group < w->in; i++)
         if (w->group == (int64_t)1 << i) group_bits = i;

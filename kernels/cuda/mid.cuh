@@ -226,7 +226,7 @@ static __device__ __forceinline__ void open_block(const bl_cu_weight &w, uint32_
 /* One thread asks for x, once the kernel before has written it. */
 template <typename C> static __device__ __forceinline__ void ask_for_x(const uint8_t *x, part_of_k k, uint32_t base)
 {
-    asm volatile("griddepcontrol.wait;" ::: "memory");
+    wait_for_last();
     asm volatile("fence.proxy.async;" ::: "memory");
     const uint8_t *from = x + (int64_t)k.begin * C::STEP * 2 / C::HALVES;
     for (int i = 0, n = (k.end - k.begin) * 2 / C::HALVES; i < n; i++) {
@@ -311,7 +311,7 @@ template <typename C, int BITS, bool TABLE> struct warp_weights {
                                  "l"(from + off[p]));
             from += C::ROW;
             in_slot = in_slot == (C::DEPTH - 1) * C::SLOT ? 0 : in_slot + C::SLOT;
-        } else asm volatile("griddepcontrol.launch_dependents;"); /* there is room on the bus */
+        } else let_next_begin(); /* there is room on the bus */
         left--;
         asm volatile("cp.async.commit_group;" ::: "memory");
     }
@@ -378,7 +378,7 @@ static __device__ __forceinline__ void put_block(const mid_result &to, const flo
             if (m < to.rows && o < out) put_sum(to.y, to.f32, m * to.ldy + o, four[j], to.accumulate);
         }
     };
-    asm volatile("griddepcontrol.wait;" ::: "memory"); /* what was written before may be y, parts, counters */
+    wait_for_last(); /* what was written before may be y, parts, counters */
     if (split == 1) {
 #pragma unroll
         for (int n = 0; n < EIGHTS; n++) put(n, sum + 4 * n);
@@ -491,34 +491,15 @@ typedef struct mid_instance {
     mid_launch *launch;
 } mid_instance;
 
-/* The kernel may begin before the one before it ends. */
-static inline cudaLaunchConfig_t early_launch(dim3 grid, int threads, int shared, bl_stream s,
-                                              cudaLaunchAttribute *early)
-{
-    cudaLaunchConfig_t c = {};
-    *early = {};
-    early->id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early->val.programmaticStreamSerializationAllowed = 1;
-    c.gridDim = grid;
-    c.blockDim = dim3((unsigned)threads);
-    c.dynamicSmemBytes = (size_t)shared;
-    c.stream = s;
-    c.attrs = early;
-    c.numAttrs = 1;
-    return c;
-}
-
 template <int BITS, bool TABLE, int ROWS, int G>
 static void launch_mid(bl_stream s, const bl_cu_weight *w, int group_bits, const uint8_t *x, int split,
                        const mid_result *to)
 {
     typedef mid<BITS, TABLE, ROWS, G> C;
     static_assert(C::SHARED <= 227 << 10, "shared memory");
-    cudaLaunchAttribute early;
-    cudaLaunchConfig_t c = early_launch(dim3((unsigned)((w->out + 64 * G - 1) / (64 * G)), (unsigned)split), C::THREADS,
-                                        C::SHARED, s, &early);
     cudaFuncSetAttribute(mid_rows<BITS, TABLE, ROWS, G>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::SHARED);
-    cudaLaunchKernelEx(&c, mid_rows<BITS, TABLE, ROWS, G>, *w, group_bits, x, *to);
+    launch_early(mid_rows<BITS, TABLE, ROWS, G>, dim3((unsigned)((w->out + 64 * G - 1) / (64 * G)), (unsigned)split),
+                 C::THREADS, C::SHARED, s, *w, group_bits, x, *to);
 }
 
 /* The smallest instance that has room for the rows. */

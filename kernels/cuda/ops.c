@@ -94,6 +94,38 @@ out:
     return st;
 }
 
+static bl_cu_attention attention_of(const bl_attention_args *a)
+{
+    return (bl_cu_attention){.q = bl_cuda_at(&a->q),
+                             .y = bl_cuda_at(&a->y),
+                             .kv_bits = bl_kv_bits(a->kv.format),
+                             .k = bl_cuda_at(&a->kv.k),
+                             .v = bl_cuda_at(&a->kv.v),
+                             .k_scale = bl_cuda_at(&a->kv.k_scale),
+                             .v_scale = bl_cuda_at(&a->kv.v_scale),
+                             .ldq = a->q.stride[0],
+                             .ldy = a->y.stride[0],
+                             .ldk = a->kv.k.stride[0],
+                             .ldv = a->kv.v.stride[0],
+                             .ldks = a->kv.k_scale.stride[0],
+                             .ldvs = a->kv.v_scale.stride[0],
+                             .start = bl_cuda_at(&a->start),
+                             .past = bl_cuda_at(&a->past),
+                             .seg_start = bl_cuda_at(&a->seg_start),
+                             .seg = bl_cuda_at(&a->seg),
+                             .fresh = bl_cuda_at(&a->fresh),
+                             .tail = bl_cuda_at(&a->kv.k_tail),
+                             .own = bl_cuda_at(&a->own),
+                             .ldf = a->fresh.stride[0],
+                             .ldt = a->kv.k_tail.stride[0],
+                             .n_seq = a->n_seq,
+                             .heads = (int32_t)a->heads,
+                             .kv_heads = (int32_t)a->kv.heads,
+                             .head_dim = (int32_t)a->kv.head_dim,
+                             .rows = a->q.dim[0],
+                             .scale = (float)a->scale};
+}
+
 static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -102,37 +134,42 @@ static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e
     if (a->kv.head_dim > BL_CU_HEAD_MOST)
         return bl_fail(e, BL_E_UNSUPPORTED, "attention: heads of %lld numbers; at most %d on this device",
                        (long long)a->kv.head_dim, BL_CU_HEAD_MOST);
-    const bl_cu_attention k = {.q = bl_cuda_at(&a->q),
-                               .y = bl_cuda_at(&a->y),
-                               .kv_bits = bl_kv_bits(a->kv.format),
-                               .k = bl_cuda_at(&a->kv.k),
-                               .v = bl_cuda_at(&a->kv.v),
-                               .k_scale = bl_cuda_at(&a->kv.k_scale),
-                               .v_scale = bl_cuda_at(&a->kv.v_scale),
-                               .ldq = a->q.stride[0],
-                               .ldy = a->y.stride[0],
-                               .ldk = a->kv.k.stride[0],
-                               .ldv = a->kv.v.stride[0],
-                               .ldks = a->kv.k_scale.stride[0],
-                               .ldvs = a->kv.v_scale.stride[0],
-                               .start = bl_cuda_at(&a->start),
-                               .past = bl_cuda_at(&a->past),
-                               .seg_start = bl_cuda_at(&a->seg_start),
-                               .seg = bl_cuda_at(&a->seg),
-                               .fresh = bl_cuda_at(&a->fresh),
-                               .tail = bl_cuda_at(&a->kv.k_tail),
-                               .own = bl_cuda_at(&a->own),
-                               .ldf = a->fresh.stride[0],
-                               .ldt = a->kv.k_tail.stride[0],
-                               .n_seq = a->n_seq,
-                               .heads = (int32_t)a->heads,
-                               .kv_heads = (int32_t)a->kv.heads,
-                               .head_dim = (int32_t)a->kv.head_dim,
-                               .rows = a->q.dim[0],
-                               .scale = (float)a->scale};
+    const bl_cu_attention k = attention_of(a);
     if (!a->n_seq || !k.rows) return BL_OK;
     if (k.rows <= 2LL * a->n_seq && !be->opts.deterministic) BL_TRY(attend_rows(be, &k, a->kv.rows, e));
     else if (c->about.major != 9 || !bl_cu_attention_hopper(c->now, &k)) bl_cu_attention_tiles(c->now, &k);
+    BL_TRY(bl_cuda_launched(be, "attention", e));
+out:
+    return st;
+}
+
+static bl_status step(bl_backend *be, const bl_step_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_rope_args *r = &a->rope, keys = {a->append.k, r->head_dim, r->pos, r->cos, r->sin};
+    const bl_kv_append_args *n = &a->append;
+    bl_cu_attention k = attention_of(&a->attention);
+    k.new_k = bl_cuda_at(&n->k);
+    k.new_v = bl_cuda_at(&n->v);
+    k.to = bl_cuda_at(&n->to);
+    k.pos = bl_cuda_at(&r->pos);
+    k.cos = bl_cuda_at(&r->cos);
+    k.sin = bl_cuda_at(&r->sin);
+    k.ldnk = n->k.stride[0];
+    k.ldnv = n->v.stride[0];
+    k.ldcos = r->cos.stride[0];
+    if (be->opts.deterministic || !n->k.buf || !n->v.buf || !k.n_seq || r->head_dim != k.head_dim ||
+        !bl_cu_attention_steps(&k)) {
+        BL_TRY(rope(be, r, e));
+        BL_TRY(rope(be, &keys, e));
+        BL_TRY(kv_append(be, n, e));
+        return attention(be, &a->attention, e);
+    }
+    BL_TRY(bl_check_rope(be, r, e));
+    BL_TRY(bl_check_rope(be, &keys, e));
+    BL_TRY(bl_check_kv_append(be, n, e));
+    BL_TRY(bl_check_attention(be, &a->attention, e));
+    BL_TRY(attend_rows(be, &k, a->attention.kv.rows, e));
     BL_TRY(bl_cuda_launched(be, "attention", e));
 out:
     return st;
@@ -241,11 +278,13 @@ const bl_ops bl_ops_cuda = {
     .linear = bl_cuda_linear,
     .linear_is_integer = bl_cuda_integer,
     .linear_joins = bl_cuda_joins,
+    .linear_prepares = bl_cuda_prepares,
     .transform = bl_cuda_transform,
     .channel_stats = channel_stats,
     .rmsnorm = rmsnorm,
     .rope = rope,
     .kv_append = kv_append,
+    .step = step,
     .attention = attention,
     .gather = gather,
     .swiglu = swiglu,

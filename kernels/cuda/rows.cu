@@ -2,6 +2,14 @@
  * columns. In f32; bf16 is rounded once, when it is written. */
 #include "device.cuh"
 
+bool bl_cu_early(void)
+{
+    int device = 0, major = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    return major >= 9;
+}
+
 static bool whole(const void *p, int64_t ld) { return (uintptr_t)p % 16 == 0 && ld % 8 == 0; }
 
 /* One block a row; the sum of squares goes over the threads in a fixed tree. */
@@ -12,6 +20,7 @@ __global__ void rmsnorm_rows(const uint16_t *x, int64_t ldx, const float *w, uin
     const uint16_t *xr = x + blockIdx.x * ldx;
     uint16_t *yr = y + blockIdx.x * ldy;
     float sum = 0;
+    take_turn();
     for (int64_t i = threadIdx.x; i < dim; i += blockDim.x) {
         float v = from_bf16(xr[i]);
         sum = fmaf(v, v, sum);
@@ -19,6 +28,9 @@ __global__ void rmsnorm_rows(const uint16_t *x, int64_t ldx, const float *w, uin
     float scale = 1.0f / sqrtf(block_sum(sum, tmp) / (float)dim + eps);
     for (int64_t i = threadIdx.x; i < dim; i += blockDim.x) yr[i] = to_bf16(from_bf16(xr[i]) * scale * w[i]);
 }
+
+/* Brings what will be read into the cache, whatever is there by then. */
+static __device__ __forceinline__ void ahead(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 /* The same where rows are whole vectors: each is read once. */
 template <int EACH>
@@ -28,6 +40,8 @@ __global__ void rmsnorm_vectors(const uint4 *x, int64_t ldx, const float4 *w, ui
     __shared__ float tmp[33];
     uint4 v[EACH];
     float sum = 0;
+    for (int k = threadIdx.x; k < vectors; k += blockDim.x) ahead(w + 2 * k);
+    take_turn();
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
         int k = threadIdx.x + i * blockDim.x;
@@ -56,6 +70,7 @@ __global__ void rmsnorm_heads(const uint16_t *x, int64_t ldx, const float *w, ui
 {
     int64_t row = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
     int lane = threadIdx.x % WARP;
+    take_turn();
     if (row >= rows) return;
     const uint16_t *xr = x + row * ldx;
     uint16_t *yr = y + row * ldy;
@@ -74,14 +89,15 @@ void bl_cu_rmsnorm(bl_stream s, const uint16_t *x, int64_t ldx, const float *w, 
     if (!rows) return;
     int vectors = (int)(dim / 8);
     bool fast = dim % 8 == 0 && dim <= 8192 && whole(x, ldx) && whole(y, ldy) && (uintptr_t)w % 16 == 0;
-    if (dim <= 256) rmsnorm_heads<<<(unsigned)((rows + 7) / 8), 256, 0, s>>>(x, ldx, w, y, ldy, rows, dim, eps);
+    if (dim <= 256)
+        launch_early(rmsnorm_heads, dim3((unsigned)((rows + 7) / 8)), 256, 0, s, x, ldx, w, y, ldy, rows, dim, eps);
     else if (fast && vectors <= 256)
-        rmsnorm_vectors<1><<<(unsigned)rows, (unsigned)(vectors + 31) / 32 * 32, 0, s>>>(
-            (const uint4 *)x, ldx / 8, (const float4 *)w, (uint4 *)y, ldy / 8, vectors, (float)dim, eps);
+        launch_early(rmsnorm_vectors<1>, dim3((unsigned)rows), (unsigned)(vectors + 31) / 32 * 32, 0, s,
+                     (const uint4 *)x, ldx / 8, (const float4 *)w, (uint4 *)y, ldy / 8, vectors, (float)dim, eps);
     else if (fast)
-        rmsnorm_vectors<4><<<(unsigned)rows, 256, 0, s>>>((const uint4 *)x, ldx / 8, (const float4 *)w, (uint4 *)y,
-                                                          ldy / 8, vectors, (float)dim, eps);
-    else rmsnorm_rows<<<(unsigned)rows, dim <= 1024 ? 128 : 256, 0, s>>>(x, ldx, w, y, ldy, dim, eps);
+        launch_early(rmsnorm_vectors<4>, dim3((unsigned)rows), 256, 0, s, (const uint4 *)x, ldx / 8, (const float4 *)w,
+                     (uint4 *)y, ldy / 8, vectors, (float)dim, eps);
+    else launch_early(rmsnorm_rows, dim3((unsigned)rows), dim <= 1024 ? 128 : 256, 0, s, x, ldx, w, y, ldy, dim, eps);
 }
 
 __global__ void rope_pairs(uint16_t *x, int64_t ldx, int64_t rows, int64_t width, int64_t head_dim, const int32_t *pos,
@@ -99,30 +115,38 @@ __global__ void rope_pairs(uint16_t *x, int64_t ldx, int64_t rows, int64_t width
     }
 }
 
+/* Pairs k .. k + 7 of a row at x, of heads of 2 half numbers, to a row at y; cos and sin are those of its position. */
+static __device__ __forceinline__ void rope_eight(const uint16_t *x, uint16_t *y, int k, int half, const float *cos,
+                                                  const float *sin, float side)
+{
+    const int j = k % half, at = k / half * 2 * half + j;
+    uint4 a = *(const uint4 *)(x + at), b = *(const uint4 *)(x + at + half);
+    uint16_t *lo = (uint16_t *)&a, *hi = (uint16_t *)&b;
+    const float4 *pc = (const float4 *)(cos + j), *ps = (const float4 *)(sin + j);
+    const float4 c0 = pc[0], c1 = pc[1], s0 = ps[0], s1 = ps[1];
+    const float c[8] = {c0.x, c0.y, c0.z, c0.w, c1.x, c1.y, c1.z, c1.w},
+                n[8] = {s0.x, s0.y, s0.z, s0.w, s1.x, s1.y, s1.z, s1.w};
+#pragma unroll
+    for (int t = 0; t < 8; t++) {
+        float l = from_bf16(lo[t]), h = from_bf16(hi[t]), sn = side * n[t];
+        lo[t] = to_bf16(l * c[t] - h * sn);
+        hi[t] = to_bf16(h * c[t] + l * sn);
+    }
+    *(uint4 *)(y + at) = a;
+    *(uint4 *)(y + at + half) = b;
+}
+
 /* Eight pairs a thread where halves of heads are whole vectors. */
 __global__ void rope_vectors(uint16_t *x, int64_t ldx, int64_t rows, int width, int half, const int32_t *pos,
                              const float *cos, const float *sin, int64_t ldt, float side)
 {
     int each = width / 16;
+    take_turn();
     EACH(i, rows * each)
     {
         int64_t r = i / each;
-        int k = (int)(i % each) * 8, j = k % half;
-        uint16_t *p = x + r * ldx + k / half * 2 * half + j;
-        uint4 a = *(uint4 *)p, b = *(uint4 *)(p + half);
-        uint16_t *lo = (uint16_t *)&a, *hi = (uint16_t *)&b;
-        const float4 *pc = (const float4 *)(cos + pos[r] * ldt + j), *ps = (const float4 *)(sin + pos[r] * ldt + j);
-        const float4 c0 = pc[0], c1 = pc[1], s0 = ps[0], s1 = ps[1];
-        const float c[8] = {c0.x, c0.y, c0.z, c0.w, c1.x, c1.y, c1.z, c1.w},
-                    n[8] = {s0.x, s0.y, s0.z, s0.w, s1.x, s1.y, s1.z, s1.w};
-#pragma unroll
-        for (int t = 0; t < 8; t++) {
-            float l = from_bf16(lo[t]), h = from_bf16(hi[t]), sn = side * n[t];
-            lo[t] = to_bf16(l * c[t] - h * sn);
-            hi[t] = to_bf16(h * c[t] + l * sn);
-        }
-        *(uint4 *)p = a;
-        *(uint4 *)(p + half) = b;
+        uint16_t *row = x + r * ldx;
+        rope_eight(row, row, (int)(i % each) * 8, half, cos + pos[r] * ldt, sin + pos[r] * ldt, side);
     }
 }
 
@@ -132,19 +156,18 @@ void bl_cu_rope(bl_stream s, uint16_t *x, int64_t ldx, int64_t rows, int64_t wid
     float side = back ? -1.0f : 1.0f;
     if (!rows) return;
     if (head_dim % 16 == 0 && ldt % 4 == 0 && whole(x, ldx) && ((uintptr_t)cos | (uintptr_t)sin) % 16 == 0)
-        rope_vectors<<<blocks_for(rows * width / 16, 256), 256, 0, s>>>(x, ldx, rows, (int)width, (int)head_dim / 2,
-                                                                        pos, cos, sin, ldt, side);
+        launch_early(rope_vectors, dim3(blocks_for(rows * width / 16, 256)), 256, 0, s, x, ldx, rows, (int)width,
+                     (int)head_dim / 2, pos, cos, sin, ldt, side);
     else
         rope_pairs<<<blocks_for(rows * width / 2, 256), 256, 0, s>>>(x, ldx, rows, width, head_dim, pos, cos, sin, ldt,
                                                                      side);
 }
 
-static __device__ __forceinline__ float silu(float g) { return g / (1.0f + __expf(-g)); }
-
 /* Eight numbers at once where rows are whole vectors. */
 __global__ void swiglu_vectors(const uint4 *gate, int64_t ldg, const uint4 *up, int64_t ldu, uint4 *y, int64_t ldy,
                                int64_t rows, int64_t n)
 {
+    take_turn();
     EACH(i, rows * n)
     {
         int64_t r = i / n, k = i % n;
@@ -171,8 +194,8 @@ void bl_cu_swiglu(bl_stream s, const uint16_t *gate, int64_t ldg, const uint16_t
 {
     if (!rows) return;
     if (n % 8 == 0 && whole(gate, ldg) && whole(up, ldu) && whole(y, ldy))
-        swiglu_vectors<<<blocks_for(rows * n / 8, 256), 256, 0, s>>>((const uint4 *)gate, ldg / 8, (const uint4 *)up,
-                                                                     ldu / 8, (uint4 *)y, ldy / 8, rows, n / 8);
+        launch_early(swiglu_vectors, dim3(blocks_for(rows * n / 8, 128)), 128, 0, s, (const uint4 *)gate, ldg / 8,
+                     (const uint4 *)up, ldu / 8, (uint4 *)y, ldy / 8, rows, n / 8);
     else swiglu_single<<<blocks_for(rows * n, 256), 256, 0, s>>>(gate, ldg, up, ldu, y, ldy, rows, n);
 }
 
@@ -227,6 +250,7 @@ __global__ void gather_rows(const char *src, int64_t lds, char *dst, int64_t ldd
                             const int64_t *to, int64_t n)
 {
     int64_t each = width / (int64_t)sizeof(T);
+    take_turn();
     EACH(i, n * each)
     {
         int64_t r = i / each, k = i % each, f = from ? from[r] : r, t = to ? to[r] : r;
@@ -242,10 +266,14 @@ void bl_cu_gather(bl_stream s, const void *src, int64_t lds, void *dst, int64_t 
     char *b = (char *)dst;
     if (!n || !width) return;
     if (all % 16 == 0)
-        gather_rows<uint4><<<blocks_for(n * width / 16, 256), 256, 0, s>>>(a, lds, b, ldd, width, from, to, n);
+        launch_early(gather_rows<uint4>, dim3(blocks_for(n * width / 16, 256)), 256, 0, s, a, lds, b, ldd, width, from,
+                     to, n);
     else if (all % 4 == 0)
-        gather_rows<uint32_t><<<blocks_for(n * width / 4, 256), 256, 0, s>>>(a, lds, b, ldd, width, from, to, n);
-    else gather_rows<uint8_t><<<blocks_for(n * width, 256), 256, 0, s>>>(a, lds, b, ldd, width, from, to, n);
+        launch_early(gather_rows<uint32_t>, dim3(blocks_for(n * width / 4, 256)), 256, 0, s, a, lds, b, ldd, width,
+                     from, to, n);
+    else
+        launch_early(gather_rows<uint8_t>, dim3(blocks_for(n * width, 256)), 256, 0, s, a, lds, b, ldd, width, from, to,
+                     n);
 }
 
 template <typename T> __global__ void fill_all(T *p, T v, int64_t n) { EACH(i, n) p[i] = v; }

@@ -14,12 +14,12 @@
  * Values of a table of 16 are rounded to bf16 and looked up two at a time, x is bf16.
  *
  * A block is R tiles of 16 outputs times S parts of k, a warp each; C blocks share k. Sums are added in order, those of
- * blocks by whoever comes last.
+ * blocks by whoever comes last. Weights that multiply one x are tiles of one launch.
  */
 #include "tile.cuh"
 #include "weight.cuh"
 
-enum { TILE_OUT = 16, GROUP = 128, MOST_WARPS = 16, ZEROS = 256, MOST_SHARED_K = BL_CU_STREAM_PARTS };
+enum { TILE_OUT = 16, GROUP = 128, MOST_WARPS = 16, ZEROS = 256, OWN = 192, MOST_SHARED_K = BL_CU_STREAM_PARTS };
 enum { MOST_X = MOST_SHARED_K << 16 }; /* rows * in: a part of k has 128 KB of x */
 
 bool bl_cu_stream_takes(const bl_cu_weight *w, int64_t rows)
@@ -143,20 +143,6 @@ template <int N> static __device__ __forceinline__ void await() /* at most N of 
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-/* ---- the products before and after this one ---- */
-static __device__ __forceinline__ void let_next_begin()
-{
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;");
-#endif
-}
-static __device__ __forceinline__ void wait_for_last()
-{
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
 /* ---- x ---- */
 /* Columns of a group of 128 are lines of LINE bytes, [piece][lane t] of 16; pieces of odd columns in pairs the other
  * way round, so that the lines that are read together do not meet in a bank. */
@@ -166,14 +152,71 @@ static __device__ __forceinline__ uint4 *piece_of(uint8_t *slab, int group, int 
     return (uint4 *)(slab + (group * columns + column) * codes<BITS, WAY>::LINE) + (piece ^ (column & 1)) * 4 + t;
 }
 
+/* Where x comes from: as it is, times silu(gate), or its rmsnorm; rounded to bf16 as the ops are that do the same. */
+struct source {
+    const uint16_t *x, *gate; /* from the first number that is read on */
+    const float *norm;
+    int64_t ldx, ldg;
+    const float *scale; /* norm: of rows */
+    /* N neighbours from k on of row n, a multiple of them */
+    template <int N> __device__ __forceinline__ void read(uint32_t v[N / 2], int n, int64_t k) const
+    {
+        if (N == 8) *(uint4 *)v = *(const uint4 *)(x + n * ldx + k);
+        else *(uint2 *)v = *(const uint2 *)(x + n * ldx + k);
+        if (!gate && !norm) return;
+        uint32_t g[N / 2];
+        float w[N];
+        if (gate && N == 8) *(uint4 *)g = *(const uint4 *)(gate + n * ldg + k);
+        else if (gate) *(uint2 *)g = *(const uint2 *)(gate + n * ldg + k);
+        else
+#pragma unroll
+            for (int i = 0; i < N; i += 4) *(float4 *)(w + i) = *(const float4 *)(norm + k + i);
+        const float by = gate ? 1.0f : scale[n];
+#pragma unroll
+        for (int i = 0; i < N / 2; i++) {
+            const float lo = __uint_as_float(v[i] << 16), hi = __uint_as_float(v[i] & 0xffff0000u);
+            const uint16_t a = to_bf16(gate ? silu(__uint_as_float(g[i] << 16)) * lo : lo * by * w[2 * i]),
+                           b = to_bf16(gate ? silu(__uint_as_float(g[i] & 0xffff0000u)) * hi : hi * by * w[2 * i + 1]);
+            v[i] = a | (uint32_t)b << 16;
+        }
+    }
+};
+
+/* 1 / sqrt(mean x^2 + eps) of whole rows, to scale; part [rows][MOST_WARPS], where x will be. By all threads of a
+ * block. */
+static __device__ __forceinline__ void norm_scales(const uint16_t *x, int64_t ldx, int rows, int in, float eps,
+                                                   float *part, float *scale)
+{
+    const int warp = threadIdx.x / WARP;
+    for (int n = 0; n < rows; n++) {
+        float sum = 0;
+        for (int i = threadIdx.x; i < in / 8; i += blockDim.x) {
+            const uint4 v = *(const uint4 *)(x + n * ldx + i * 8);
+            const uint16_t *h = (const uint16_t *)&v;
+#pragma unroll
+            for (int j = 0; j < 8; j++) sum = fmaf(from_bf16(h[j]), from_bf16(h[j]), sum);
+        }
+        sum = warp_sum(sum);
+        if (threadIdx.x % WARP == 0) part[n * MOST_WARPS + warp] = sum;
+    }
+    __syncthreads();
+    if (threadIdx.x < rows) {
+        float sum = 0;
+        for (int i = 0; i < blockDim.x / WARP; i++) sum += part[threadIdx.x * MOST_WARPS + i];
+        scale[threadIdx.x] = 1.0f / sqrtf(sum / (float)in + eps);
+    }
+    __syncthreads();
+}
+
 /* bf16: piece i is x of codes 8 i .. 8 i + 7 of the lane's run. */
-static __device__ __forceinline__ void arrange_bf16(const uint16_t *x, int64_t ldx, int rows, int groups, uint8_t *slab)
+static __device__ __forceinline__ void arrange_bf16(const source &from, int rows, int groups, uint8_t *slab)
 {
     int each = groups * 16;
     for (int u = threadIdx.x; u < rows * each; u += blockDim.x) {
         int n = u / each, rest = u % each;
-        *piece_of<4, TABLE>(slab, rest / 16, rows, n, rest % 4,
-                            rest / 4 % 4) = *(const uint4 *)(x + n * ldx + (int64_t)rest * 8);
+        uint32_t v[4];
+        from.read<8>(v, n, (int64_t)rest * 8);
+        *piece_of<4, TABLE>(slab, rest / 16, rows, n, rest % 4, rest / 4 % 4) = make_uint4(v[0], v[1], v[2], v[3]);
     }
 }
 
@@ -196,8 +239,8 @@ static __device__ __forceinline__ void transpose4(const uint32_t v[4], uint32_t 
 
 /* A signed digit is a byte of X + 0x80.. less 0x80, so that what is below it has been taken into account. */
 template <int BITS, way WAY>
-static __device__ __forceinline__ void arrange_digits(const uint16_t *x, int64_t ldx, int rows, int groups,
-                                                      int tile_rows, uint8_t *slab, worth *sums)
+static __device__ __forceinline__ void arrange_digits(const source &from, int rows, int groups, int tile_rows,
+                                                      uint8_t *slab, worth *sums)
 {
     typedef codes<BITS, WAY> C;
     const int HALVES = C::OF_ROW / 2, UNIT = WAY == WIDE ? 22 : 13;
@@ -208,13 +251,13 @@ static __device__ __forceinline__ void arrange_digits(const uint16_t *x, int64_t
         int group = rest / 8, t = rest / 2 % 4, i = rest % 2, sum = 0;
         uint32_t v[8] = {0, 0, 0, 0, 0, 0, 0, 0}, high[4] = {0, 0, 0, 0}, digit[4][4]; /* [register][digit] */
         if (there) {
-            const uint16_t *from = x + n * ldx + (int64_t)group * GROUP + t * 32;
+            const int64_t k = (int64_t)group * GROUP + t * 32;
             if (C::SPREAD)
 #pragma unroll
-                for (int b = 0; b < 4; b++) *(uint2 *)&v[2 * b] = *(const uint2 *)(from + 8 * b + 4 * i);
+                for (int b = 0; b < 4; b++) from.read<4>(&v[2 * b], n, k + 8 * b + 4 * i);
             else
 #pragma unroll
-                for (int b = 0; b < 2; b++) *(uint4 *)&v[4 * b] = *(const uint4 *)(from + 16 * i + 8 * b);
+                for (int b = 0; b < 2; b++) from.read<8>(&v[4 * b], n, k + 16 * i + 8 * b);
         }
         /* the largest of the group, as an integer, so that NaN is larger than all */
 #pragma unroll
@@ -269,29 +312,40 @@ static __device__ __forceinline__ void arrange_digits(const uint16_t *x, int64_t
 }
 
 /* ---- the product ---- */
+/* The weight that a tile of all is of. */
+static __device__ __forceinline__ const bl_cu_stacked_one &of_tile(const bl_cu_stacked &all, int tile)
+{
+    static_assert(BL_CU_STACKED_MOST == 3, "see below");
+    return all.of[(tile >= all.of[1].first) + (tile >= all.of[2].first)];
+}
+
 template <int BITS, way WAY, int TILES>
 __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
-    stream_rows(bl_cu_weight w, bl_cu_stream_plan p, const uint16_t *x, int64_t ldx, int rows, void *y, bool f32,
-                int64_t ldy, bool accumulate, float *parts, unsigned *arrived)
+    stream_rows(const __grid_constant__ bl_cu_stacked all, bl_cu_stream_plan p, const uint16_t *x, int64_t ldx,
+                int rows, bool f32, bool accumulate, float *parts, unsigned *arrived)
 {
     typedef codes<BITS, WAY> C;
     enum { SUMS = TILES * C::EACH };
+    const bl_cu_weight &w = all.like;
     extern __shared__ __align__(128) uint8_t shared[];
     __shared__ bool last;
+    __shared__ float scale[BL_CU_STREAM_ROWS];
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, R = p.R;
     uint8_t *slab = shared + p.table, *sums = slab + p.slab, *ring = sums + p.sums + warp * C::RING;
     /* k in pairs of groups: those of the block from `lowest` on, of the warp from `begin` on */
     int pairs = (int)(w.in / (2 * GROUP)), at_k = blockIdx.y * p.S + warp / R, of_k = p.S * p.C;
     int lowest = (int)blockIdx.y * pairs / p.C, highest = ((int)blockIdx.y + 1) * pairs / p.C;
     int begin = at_k * pairs / of_k, steps = ((at_k + 1) * pairs / of_k - begin) * (2 / C::GROUPS);
-    int64_t o0 = ((int64_t)blockIdx.x * R + warp % R) * TILE_OUT;
-    int left = (int)min(w.out - 1 - o0, (int64_t)TILE_OUT); /* rows after the last are read as the last */
+    const int tile = blockIdx.x * R + warp % R;
+    const bl_cu_stacked_one &of = of_tile(all, tile);
+    const int64_t o0 = (int64_t)(tile - of.first) * TILE_OUT;
+    int left = (int)min(of.out - 1 - o0, (int64_t)TILE_OUT); /* rows after the last are read as the last */
     if (left < 0) steps = 0;
 
     /* ---- the ring: pieces of this lane, and the scales of row `lane` ---- */
     uint32_t to[C::PIECES], off[C::PIECES], ring_at = shared_at(ring);
-    const uint8_t *from = w.codes + o0 * w.row_bytes + (int64_t)begin * (2 * 16 * BITS);
-    const uint16_t *scale_from = (const uint16_t *)w.scales + (o0 + min(lane, left)) * w.groups + begin * 2;
+    const uint8_t *from = of.codes + o0 * w.row_bytes + (int64_t)begin * (2 * 16 * BITS);
+    const uint16_t *scale_from = (const uint16_t *)of.scales + (o0 + min(lane, left)) * w.groups + begin * 2;
 #pragma unroll
     for (int j = 0; j < C::PIECES; j++) {
         int i = j * WARP + lane, row = i / (C::ROW / 16), part = i % (C::ROW / 16);
@@ -318,22 +372,23 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
 
     /* ---- x, once the product before has written it ---- */
     wait_for_last();
+    const int64_t k0 = (int64_t)lowest * 2 * GROUP;
+    const source x_of = {x + k0, all.gate ? all.gate + k0 : NULL, all.norm ? all.norm + k0 : NULL, ldx, all.ldg, scale};
+    if (all.norm) norm_scales(x, ldx, rows, (int)w.in, all.eps, (float *)slab, scale);
     uint32_t table = 0;
     if (WAY == TABLE) { /* pair i of values in column `lane` of line i */
         table = shared_at(shared) + lane * 4;
         for (int i = warp; i < 256; i += blockDim.x / WARP)
             ((uint32_t *)shared)[i * WARP + lane] = to_bf16(w.table[i & 15]) | (uint32_t)to_bf16(w.table[i >> 4]) << 16;
-        arrange_bf16(x + (int64_t)lowest * 2 * GROUP, ldx, rows, (highest - lowest) * 2, slab);
-    } else
-        arrange_digits<BITS, WAY>(x + (int64_t)lowest * 2 * GROUP, ldx, rows, (highest - lowest) * 2, TILES * 4, slab,
-                                  (worth *)sums);
+        arrange_bf16(x_of, rows, (highest - lowest) * 2, slab);
+    } else arrange_digits<BITS, WAY>(x_of, rows, (highest - lowest) * 2, TILES * 4, slab, (worth *)sums);
     if (threadIdx.x < ZEROS / 16) ((uint4 *)(slab + p.slab - ZEROS))[threadIdx.x] = make_uint4(0, 0, 0, 0);
     __syncthreads();
 
     /* ---- steps ---- */
     const uint8_t *zeros[2] = {NULL, NULL};
     if (WAY != TABLE && BITS > 1 && w.zero_type == 1)
-        for (int i = 0; i < 2; i++) zeros[i] = (const uint8_t *)w.zeros + (o0 + min(g + 8 * i, left)) * w.zero_bytes;
+        for (int i = 0; i < 2; i++) zeros[i] = (const uint8_t *)of.zeros + (o0 + min(g + 8 * i, left)) * w.zero_bytes;
     uint32_t z_next[2] = {0, 0};
     int z_bit = begin * 2 * BITS;
     auto fetch_zeros = [&]() {
@@ -477,7 +532,7 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
 #pragma unroll
         for (int i = 0; i < SUMS; i++) {
             int m = row_of(i, lane), o = out_of(i, lane);
-            if (m < rows && o <= left) put_sum(y, f32, m * ldy + o0 + o, total[i], accumulate);
+            if (m < rows && o <= left) put_sum(of.y, f32, m * of.ldy + o0 + o, total[i], accumulate);
         }
         return;
     }
@@ -490,16 +545,22 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
         [&](auto what) { /* of the block's outputs */
                          for (int u = threadIdx.x; u < R * SUMS * WARP; u += blockDim.x) {
                              int r = u / (SUMS * WARP), at = u % (SUMS * WARP), m = row_of(at / WARP, at % WARP);
-                             int64_t o = ((int64_t)blockIdx.x * R + r) * TILE_OUT + out_of(at / WARP, at % WARP);
-                             if (m < rows && o < w.out) what(r, at, m, o);
+                             const int in_all = blockIdx.x * R + r;
+                             const bl_cu_stacked_one &one = of_tile(all, in_all);
+                             int64_t o = (int64_t)(in_all - one.first) * TILE_OUT + out_of(at / WARP, at % WARP);
+                             if (m < rows && o < one.out) what(r, at, m, one, o);
                          }
         };
+    /* of a part of k, a row and an output, among those of all weights */
+    auto part_of = [&](int c, int m, const bl_cu_stacked_one &one, int64_t o) {
+        return parts + ((int64_t)c * rows + m) * w.out + (int64_t)one.first * TILE_OUT + o;
+    };
     const uint8_t *rings = sums + p.sums;
-    each([&](int r, int at, int m, int64_t o) {
-        float all = 0;
-        for (int i = 0; i < p.S; i++) all += ((const float *)(rings + (i * R + r) * C::RING))[at];
-        if (p.C == 1) put_sum(y, f32, m * ldy + o, all, accumulate);
-        else parts[((int64_t)blockIdx.y * rows + m) * w.out + o] = all;
+    each([&](int r, int at, int m, const bl_cu_stacked_one &one, int64_t o) {
+        float sum = 0;
+        for (int i = 0; i < p.S; i++) sum += ((const float *)(rings + (i * R + r) * C::RING))[at];
+        if (p.C == 1) put_sum(one.y, f32, m * one.ldy + o, sum, accumulate);
+        else *part_of(blockIdx.y, m, one, o) = sum;
     });
     if (p.C == 1) return;
     __threadfence();
@@ -508,10 +569,10 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
     __syncthreads();
     if (!last) return;
     __threadfence();
-    each([&](int, int, int m, int64_t o) {
-        float all = 0;
-        for (int c = 0; c < p.C; c++) all += __ldcg(parts + ((int64_t)c * rows + m) * w.out + o);
-        put_sum(y, f32, m * ldy + o, all, accumulate);
+    each([&](int, int, int m, const bl_cu_stacked_one &one, int64_t o) {
+        float sum = 0;
+        for (int c = 0; c < p.C; c++) sum += __ldcg(part_of(c, m, one, o));
+        put_sum(one.y, f32, m * one.ldy + o, sum, accumulate);
     });
     if (threadIdx.x == 0) arrived[blockIdx.x] = 0;
 }
@@ -523,8 +584,8 @@ static inline int ceil_of(int64_t a, int64_t b) { return (int)((a + b - 1) / b);
 typedef struct instance {
     int tiles, ring, x_bytes, resident; /* of 8 columns; bytes of a ring, of a number of x; warps at once */
     bool table;
-    void (*launch)(bl_stream s, const bl_cu_weight *w, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
-                   int rows, void *y, bool f32, int64_t ldy, bool accumulate, const bl_cu_device *d);
+    void (*launch)(bl_stream s, const bl_cu_stacked *w, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
+                   int rows, bool f32, bool accumulate, const bl_cu_device *d);
 } instance;
 
 /* The least time of a multiprocessor, counted in steps of a warp: the steps of its blocks and what they do to x,
@@ -545,7 +606,7 @@ static bl_cu_stream_plan plan_of(const bl_cu_weight *w, int rows, const instance
                 p.slab = rows * part * 2 * GROUP * k->x_bytes + ZEROS;
                 p.sums = k->table ? 0 : part * 2 * k->tiles * 4 * (int)sizeof(worth);
                 p.shared = p.table + p.slab + p.sums + warps * k->ring;
-                int fit = (d->shared + 1024) / (p.shared + 1024 + 128); /* a block has 1 KB of its own */
+                int fit = (d->shared + 1024) / (p.shared + 1024 + OWN); /* a block has 1 KB of its own */
                 if (fit > k->resident / warps) fit = k->resident / warps;
                 if (fit < 1) continue;
                 int each = ceil_of((int64_t)p.grid * C, d->sms), together = each < fit ? each : fit;
@@ -560,22 +621,12 @@ static bl_cu_stream_plan plan_of(const bl_cu_weight *w, int rows, const instance
 }
 
 template <int BITS, way WAY, int TILES>
-static void launch(bl_stream s, const bl_cu_weight *w, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
-                   int rows, void *y, bool f32, int64_t ldy, bool accumulate, const bl_cu_device *d)
+static void launch(bl_stream s, const bl_cu_stacked *w, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
+                   int rows, bool f32, bool accumulate, const bl_cu_device *d)
 {
-    cudaLaunchAttribute early = {};
-    cudaLaunchConfig_t c = {};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    c.gridDim = dim3((unsigned)p->grid, (unsigned)p->C);
-    c.blockDim = dim3((unsigned)(p->R * p->S * WARP));
-    c.dynamicSmemBytes = (size_t)p->shared;
-    c.stream = s;
-    c.attrs = &early;
-    c.numAttrs = d->early ? 1 : 0;
     cudaFuncSetAttribute(stream_rows<BITS, WAY, TILES>, cudaFuncAttributeMaxDynamicSharedMemorySize, p->shared);
-    cudaLaunchKernelEx(&c, stream_rows<BITS, WAY, TILES>, *w, *p, x, ldx, rows, y, f32, ldy, accumulate, d->parts,
-                       d->arrived);
+    launch_early(stream_rows<BITS, WAY, TILES>, dim3((unsigned)p->grid, (unsigned)p->C), (unsigned)(p->R * p->S * WARP),
+                 (size_t)p->shared, s, *w, *p, x, ldx, rows, f32, accumulate, d->parts, d->arrived);
 }
 
 template <int BITS, way WAY, int TILES> static instance make()
@@ -613,8 +664,24 @@ const bl_cu_stream_plan *bl_cu_stream_planned(const bl_cu_weight *w, int64_t row
     return p;
 }
 
-void bl_cu_stream(bl_stream s, const bl_cu_weight *w, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
-                  int64_t rows, void *y, bool f32, int64_t ldy, bool accumulate, const bl_cu_device *d)
+bool bl_cu_stream_stack(bl_cu_stacked *all, const bl_cu_weight *w, void *y, int64_t ldy)
 {
-    if (rows >= 1) instance_of(w, (int)rows).launch(s, w, p, x, ldx, (int)rows, y, f32, ldy, accumulate, d);
+    bl_cu_weight *to = &all->like;
+    if (!all->n) {
+        *to = *w;
+        to->out = 0;
+        for (int i = 0; i < BL_CU_STACKED_MOST; i++) all->of[i].first = INT_MAX;
+    } else if (all->n == BL_CU_STACKED_MOST || w->kind != to->kind || w->bits != to->bits || w->in != to->in ||
+               w->group != to->group || w->scale_type != to->scale_type || w->zero_type != to->zero_type ||
+               w->table != to->table)
+        return false;
+    all->of[all->n++] = {w->codes, w->scales, w->zeros, y, ldy, w->out, (int)(to->out / TILE_OUT)};
+    to->out += (w->out + TILE_OUT - 1) / TILE_OUT * TILE_OUT;
+    return true;
+}
+
+void bl_cu_stream(bl_stream s, const bl_cu_stacked *all, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
+                  int64_t rows, bool f32, bool accumulate, const bl_cu_device *d)
+{
+    if (rows >= 1) instance_of(&all->like, (int)rows).launch(s, all, p, x, ldx, (int)rows, f32, accumulate, d);
 }

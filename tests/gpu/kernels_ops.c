@@ -299,6 +299,8 @@ static void attention_over_segments_of_ragged_sequences(void **state)
          401},
         /* decoding: a row each after 0, 300 and 17 */
         {3, {0, 1, 2, 3}, {0, 300, 17}, {0, 1, 3, 4}, {400, 1, 0, 290, 390, 11, 350, 18}, 4, 3, 401},
+        /* the same in a cache that is not cut into parts */
+        {2, {0, 1, 2}, {0, 60}, {0, 1, 2}, {100, 1, 20, 61}, 2, 2, 120},
         /* two rows of one, none of another, one that nobody asked for */
         {2, {0, 2, 2}, {129, 0}, {0, 1, 1}, {5, 131}, 1, 3, 401},
         /* nothing */

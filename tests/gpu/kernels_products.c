@@ -426,45 +426,6 @@ static void codes_of_one_input_serve_several_weights(void **state)
     both_drop(by);
 }
 
-/* What the kernels before it in a graph write is there when a product reads it. */
-static void products_of_a_graph_wait_for_each_other(void **state)
-{
-    enum { N = 1024, STEPS = 40 };
-    const bl_format *f = bl_format_find("int4");
-    bl_shape s = both_shape(f, N, N, 128);
-    bl_graph *g;
-    (void)state;
-    BL_NEEDS_GPU;
-    both_weight w = both_weight_new(f, &s, 1);
-    both x = both_random(true, 1, N, 3, 1), y = both_new(BL_F32, true, 1, N), z = both_new(BL_F32, true, 1, N);
-    bl_linear_args there = {.x = x.g, .w = {&w.g}, .y = {y.g}}, on = {.x = y.g, .w = {&w.g}, .y = {z.g}},
-                   back = {.x = z.g, .w = {&w.g}, .y = {y.g}};
-    assert_ok(gpu->ops->linear(gpu, &there, &e));
-    for (int i = 0; i < STEPS; i++) {
-        assert_ok(gpu->ops->sync(gpu, &e));
-        assert_ok(gpu->ops->linear(gpu, i % 2 ? &back : &on, &e));
-    }
-    float *want = both_got(y);
-    assert_ok(gpu->ops->graph_begin(gpu, &e));
-    assert_ok(gpu->ops->linear(gpu, &there, &e));
-    for (int i = 0; i < STEPS; i++) assert_ok(gpu->ops->linear(gpu, i % 2 ? &back : &on, &e));
-    assert_ok(gpu->ops->graph_end(gpu, &g, &e));
-    for (int i = 0; i < 20; i++) {
-        assert_ok(gpu->ops->fill(gpu, &y.g, 1, &e));
-        assert_ok(gpu->ops->fill(gpu, &z.g, 1, &e));
-        assert_ok(gpu->ops->graph_replay(gpu, g, &e));
-        float *got = both_got(y);
-        assert_memory_equal(want, got, N * sizeof *got);
-        free(got);
-    }
-    gpu->ops->graph_free(g);
-    free(want);
-    both_drop(x);
-    both_drop(y);
-    both_drop(z);
-    both_weight_drop(&w);
-}
-
 static void transposed_products_of_every_format(void **state)
 {
     const bl_format *f;
@@ -721,7 +682,6 @@ int main(void)
         cmocka_unit_test(eight_bit_floats_are_multiplied_as_they_are),
         cmocka_unit_test(sums_of_eight_bit_floats_do_not_drift),
         cmocka_unit_test(codes_of_one_input_serve_several_weights),
-        cmocka_unit_test(products_of_a_graph_wait_for_each_other),
         cmocka_unit_test(transposed_products_of_every_format),
         cmocka_unit_test(inputs_are_transformed_and_quantized_as_plain_c_does),
         cmocka_unit_test(a_deterministic_product_does_not_depend_on_the_rows_beside),

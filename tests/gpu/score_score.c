@@ -364,6 +364,74 @@ static void greedy_text_parts_only_where_two_tokens_are_near(void **state)
     }
 }
 
+/* All products of the blocks in a format, groups of 128. */
+static void pack_blocks(model *f, const char *format)
+{
+    const bl_format *to = bl_format_find(format);
+    for (int64_t b = 0; b < f->m->config.n_layers; b++) {
+        assert_ok(bl_block_acquire(f->m, b, &e));
+        for (int i = 0; i < f->m->blocks[b].n_linears; i++) {
+            bl_linear *l = &f->m->blocks[b].linear[i];
+            const bl_shape s = both_shape(to, l->out, l->in, 128);
+            bl_tensor dense;
+            bl_weight w;
+            assert_ok(bl_linear_dense(f->be, l, &dense, &e));
+            assert_ok(bl_weight_new(f->be, to, &s, &w, &e));
+            assert_ok(f->be->ops->pack(f->be, &(bl_pack_args){.x = dense, .w = &w}, &e));
+            f->be->ops->buffer_free(dense.buf);
+            bl_linear_set_weight(l, &w);
+        }
+        bl_block_release(f->m, b);
+    }
+}
+
+/* Steps of decoding, computed, recorded and replayed, against the same tokens as one prompt. */
+static void steps_with_packed_weights_are_those_of_a_prompt(void **state)
+{
+    enum { N = 90, STEPS = 6 };
+    int32_t ids[N], slot;
+    (void)state;
+    BL_NEEDS_GPU;
+    model g = open_model("synth:tinyllama-1.1b", &on_gpu, NULL);
+    const int64_t vocab = g.m->config.vocab;
+    pack_blocks(&g, "int4");
+    some_ids(&g, ids, N, 1);
+    float *want = logits_of(&g, ids, N, STEPS), *got = malloc((size_t)vocab * sizeof *got);
+    bl_kv *kv;
+    bl_buffer *hb, *lb;
+    assert_ok(g.be->ops->buffer_new(g.be, (uint64_t)g.m->config.dim * 4, &hb, &e));
+    assert_ok(g.be->ops->buffer_new(g.be, (uint64_t)vocab * 4, &lb, &e));
+    bl_tensor hidden = bl_tensor_2d(hb, 0, g.be->act, 1, g.m->config.dim),
+              logits = bl_tensor_2d(lb, 0, BL_F32, 1, vocab);
+    assert_ok(bl_kv_new(g.m, N, 1, false, g.m->kv, &kv, &e));
+    assert_ok(bl_kv_slot(kv, N, -1, 0, &slot, &e));
+    for (int32_t past = 0, n = N - STEPS; past < N; past += n, n = 1) {
+        const int32_t start[] = {0, n};
+        const int64_t last = n - 1;
+        assert_ok(bl_forward(g.m,
+                             &(bl_batch){.ids = ids + past,
+                                         .n_seq = 1,
+                                         .start = start,
+                                         .past = &past,
+                                         .slot = &slot,
+                                         .want = &last,
+                                         .n_want = 1},
+                             kv, hidden, &e));
+        if (n > 1) continue;
+        assert_ok(bl_logits(g.m, hidden, 0, 1, logits, &e));
+        assert_ok(g.be->ops->download(g.be, &logits, got, &e));
+        const double d = distance(want + (past - N + STEPS) * vocab, got, vocab);
+        if (!(d <= 5e-3)) fail_msg("token %d: logits differ by %g in the mean square", (int)past, d);
+        print_message("token %d: logits differ by %.2g in the mean square\n", (int)past, d);
+    }
+    bl_kv_free(kv);
+    g.be->ops->buffer_free(hb);
+    g.be->ops->buffer_free(lb);
+    free(want);
+    free(got);
+    close_model(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +441,7 @@ int main(void)
         cmocka_unit_test(scores_hardly_depend_on_the_batch_and_deterministic_ones_not_at_all),
         cmocka_unit_test(a_batch_that_does_not_fit_is_halved),
         cmocka_unit_test(a_streamed_model_keeps_to_a_limit_far_below_its_weights),
+        cmocka_unit_test(steps_with_packed_weights_are_those_of_a_prompt),
         cmocka_unit_test(greedy_text_parts_only_where_two_tokens_are_near),
     };
     return cmocka_run_group_tests_name("gpu_score", tests, gpu_set_up, gpu_tear_down);
