@@ -3,9 +3,9 @@
 
     gpu_targets.py results/published/h200 [peers.json] > tables.md
 
-    gpu_targets.py results/published/h200 [peers.json] > tables.md
-is a list `rows` of {"shape": "28672x4096", "M": 1, "peer": "humming", "bits": 4, "us": 23.2, "vs_bf16": 2.59}: times of
-another library and their ratio to cuBLAS bf16 of its run, on the same device.
+NAME-{kernels,layers,bytes,bytes-128}.md are the tables of `./quickstart gpu NAME`; `rows` of peers.json is a list of
+{"shape": "28672x4096", "M": 1, "peer": "humming", "bits": 4, "us": 23.2, "vs_bf16": 2.59}: times of another library and
+their ratio to cuBLAS bf16 of its run, on the same device.
 """
 import json
 import sys
