@@ -19,6 +19,10 @@ before the model was opened.
 
 What is in FILE from its first "## " on, notes about the numbers, stays.
 
+GNU 12.2 loses llama.cpp's tile configuration where the processor has AMX (its library ends with an illegal
+instruction): give it another compiler, or clang for ggml-cpu/amx/mmq.cpp. In the products activations of 8 bits have
+one scale a token, and weights are symmetric.
+
 Files are made in DIR and used again where they are there. COMMAND runs each measurement and may wait for a quiet
 machine: /usr/bin/chrt, a lock, a queue.
 """
