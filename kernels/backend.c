@@ -102,3 +102,11 @@ void bl_backend_close(bl_backend *be)
     be->kind->close(be);
     bl_free(be);
 }
+
+bl_status bl_buffer_fit(bl_backend *be, bl_buffer **b, uint64_t bytes, bl_err *e)
+{
+    if (*b && (*b)->bytes >= bytes) return BL_OK;
+    be->ops->buffer_free(*b);
+    *b = NULL;
+    return be->ops->buffer_new(be, bytes, b, e);
+}

@@ -441,6 +441,8 @@ struct bl_backend {
 bl_status bl_backend_open(const bl_backend_opts *o, bl_backend **out,
                           bl_err *e);  /* BL_E_UNSUPPORTED names the devices there are */
 void bl_backend_close(bl_backend *be); /* NULL is fine */
+/* Makes *b at least `bytes` long; contents are lost when it moves. For buffers that are kept between passes. */
+bl_status bl_buffer_fit(bl_backend *be, bl_buffer **b, uint64_t bytes, bl_err *e);
 /* Whether a device exists (NULL: as bl_backend_opts), without opening it. BL_E_UNSUPPORTED names those there are. */
 bl_status bl_device_check(const char *device, bl_err *e);
 /* Device i, "cuda:0", "cpu", the best first, without opening it; false after the last. */

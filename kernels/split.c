@@ -41,6 +41,15 @@ static bl_status sides(bl_split_of *x, bl_err *e)
     return BL_OK;
 }
 
+void bl_split_unweighted(const bl_split_of *x, float *a, float *b)
+{
+    if (!x->d_row) return;
+    for (int64_t k = 0; k < x->rank; k++)
+        for (int64_t j = 0; j < x->in; j++) a[k * x->in + j] /= x->d_col[j];
+    for (int64_t i = 0; i < x->out; i++)
+        for (int64_t k = 0; k < x->rank; k++) b[i * x->rank + k] /= x->d_row[i];
+}
+
 /* res [out, in], which is overwritten, to a and b of its largest triples. */
 static bl_status decompose(bl_backend *cpu, const bl_split_of *x, float *res, int passes, float *basis, float *a,
                            float *b, bl_err *e)
@@ -52,11 +61,7 @@ static bl_status decompose(bl_backend *cpu, const bl_split_of *x, float *res, in
             for (int64_t j = 0; j < in; j++) res[i * in + j] *= x->d_row[i] * x->d_col[j];
     if (x->exact) BL_TRY(bl_factor_svd(res, out, in, rank, a, b, e));
     else BL_TRY(bl_factor_svd_near(cpu, res, out, in, rank, passes, basis, a, b, e));
-    if (!x->d_row) goto out;
-    for (int64_t k = 0; k < rank; k++)
-        for (int64_t j = 0; j < in; j++) a[k * in + j] /= x->d_col[j];
-    for (int64_t i = 0; i < out; i++)
-        for (int64_t k = 0; k < rank; k++) b[i * rank + k] /= x->d_row[i];
+    bl_split_unweighted(x, a, b);
 out:
     return st;
 }

@@ -33,6 +33,8 @@ void bl_split_end(bl_split_of *x);
 /* What it begins with itself: room, d_row and d_col, a random basis; and how often W is multiplied then: two passes
  * after the first, as torch's svd_lowrank does it. */
 bl_status bl_split_draw(bl_split_of *x, bl_err *e);
+/* Triples of Dr W Dc, in place, become those of W. */
+void bl_split_unweighted(const bl_split_of *x, float *a, float *b);
 enum { BL_SPLIT_PASSES = 3 };
 
 typedef struct bl_split_job {

@@ -55,13 +55,8 @@ typedef struct rooms {
 static bl_status put(bl_backend *be, bl_buffer **room, const float *x, int64_t rows, int64_t cols, bl_tensor *out,
                      bl_err *e)
 {
-    const uint64_t bytes = (uint64_t)(rows * cols) * sizeof *x + 64;
-    if (!*room || (*room)->bytes < bytes) {
-        be->ops->buffer_free(*room);
-        *room = NULL;
-        bl_status st = be->ops->buffer_new(be, bytes, room, e);
-        if (st != BL_OK) return st;
-    }
+    bl_status st = bl_buffer_fit(be, room, (uint64_t)(rows * cols) * sizeof *x + 64, e);
+    if (st != BL_OK) return st;
     *out = bl_tensor_2d(*room, 0, BL_F32, rows, cols);
     return x ? be->ops->upload(be, out, x, e) : BL_OK;
 }
@@ -99,15 +94,6 @@ static void rooms_free(const bl_ops *ops, rooms *r)
     for (size_t i = 0; i < BL_COUNT(all); i++) ops->buffer_free(all[i]);
 }
 
-/* Triples of what was weighted are those of what was not. */
-static void unweighted(const bl_split_of *x, float *a, float *b)
-{
-    for (int64_t k = 0; x->d_row && k < x->rank; k++)
-        for (int64_t j = 0; j < x->in; j++) a[k * x->in + j] /= x->d_col[j];
-    for (int64_t i = 0; x->d_row && i < x->out; i++)
-        for (int64_t k = 0; k < x->rank; k++) b[i * x->rank + k] /= x->d_row[i];
-}
-
 /* ---- where it begins ---- */
 typedef struct first {
     bl_backend *be;
@@ -130,7 +116,7 @@ bl_status bl_split_there_begin(bl_backend *be, bl_split_of *x, bl_err *e)
     if (!x->rank) return BL_OK;
     BL_TRY(place_new(be, x, &f.p, e));
     BL_TRY(bl_factor_svd_by(times_w, &f, x->out, x->in, x->rank, BL_SPLIT_PASSES, x->basis, x->a, x->b, e));
-    unweighted(x, x->a, x->b);
+    bl_split_unweighted(x, x->a, x->b);
 out:
     rooms_free(be->ops, &f.room);
     place_free(be->ops, &f.p);
@@ -207,7 +193,7 @@ static void to_factors(void *ctx, int64_t i)
     if (g->over) return;
     g->st = bl_factor_triples(g->y, g->basis, x->out, x->in, bl_factor_width(x->out, x->in, x->rank), x->rank, g->a,
                               g->b, &g->e);
-    unweighted(x, g->a, g->b);
+    bl_split_unweighted(x, g->a, g->b);
 }
 
 static bl_status on_all_threads(bl_backend *be, void (*piece)(void *, int64_t), going *g, size_t n, bl_err *e)

@@ -372,8 +372,7 @@ const bl_method bl_method_quip = {
         "Half-way cases are rounded to even, not up; the one scale is stored in 16 bits a row.\n"
         "Weights stay in float between the steps; the code rounds them to 16 bits three times.\n"
         "After awq rows are scaled to one norm as well as inputs (+outputs); of awq's scales nothing is left then, of "
-        "the "
-        "weights that it clipped there is.",
+        "the weights that it clipped there is.",
     .wbits = 0x1c, /* 2..4 */
     .needs = BL_NEED_HESSIAN,
     .opts = rows,

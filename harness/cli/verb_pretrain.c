@@ -381,8 +381,7 @@ const bl_verb bl_verb_pretrain = {
         "Random weights of a shape, then AdamW steps on the corpus that `corpus` prints: characters as tokens, every "
         "text once. Writes fp32 weights with tokenizer.json as a directory that every verb takes; quantize --method "
         "bf16 halves it. What memory it will take is said before the first step. Its curve is DIR.curve.hdf5, which "
-        "plot draws. What was interrupted goes on with --resume, "
-        "bit for bit on the CPU.",
+        "plot draws. What was interrupted goes on with --resume, bit for bit on the CPU.",
     .example = "bitladder pretrain --shape lessons-tiny --steps 300 --batch 16 -o lessons",
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -458,11 +458,3 @@ int64_t bl_pass_tokens(const bl_model *m)
                                    bl_pass_rows(&m->config, false, 0)));
     return rows;
 }
-
-bl_status bl_buffer_fit(bl_backend *be, bl_buffer **b, uint64_t bytes, bl_err *e)
-{
-    if (*b && (*b)->bytes >= bytes) return BL_OK;
-    be->ops->buffer_free(*b);
-    *b = NULL;
-    return be->ops->buffer_new(be, bytes, b, e);
-}

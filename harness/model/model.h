@@ -206,6 +206,4 @@ bl_status bl_forward_trace(bl_model *m, const bl_batch *b, bl_kv *kv, int64_t ro
 int64_t bl_logits_rows(const bl_model *m); /* most rows of a logits chunk: 64 MiB */
 bl_status bl_logits(bl_model *m, bl_tensor hidden, int64_t row0, int64_t rows, bl_tensor logits,
                     bl_err *e); /* logits f32 [rows, vocab] */
-/* Makes *b at least `bytes` long; contents are lost when it moves. For buffers that are kept between passes. */
-bl_status bl_buffer_fit(bl_backend *be, bl_buffer **b, uint64_t bytes, bl_err *e);
 #endif

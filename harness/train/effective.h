@@ -202,9 +202,11 @@ void bl_trainable_free(bl_trainable *t);            /* NULL is fine */
 void bl_trainable_rest(bl_trainable *t);            /* activations go; the next pass makes them again */
 uint64_t bl_trainable_count(const bl_trainable *t); /* numbers that are learned */
 /* Weights that rules make are made once for a block and kept until another's are asked for: between the two parameters
- * do not change. Bytes of a block's; whether one is made as activations are. */
+ * do not change. bl_made_at: where that of a linear is, [out, in], and whether it is there already, else it is to be
+ * made now. Bytes of a block's; whether one is made as activations are. */
 void bl_made_begin(bl_trainable *t);
 void bl_made_end(bl_trainable *t);
+bl_status bl_made_at(bl_trainable *t, const bl_effective *w, bl_tensor *y, bool *there, bl_err *e);
 uint64_t bl_made_bytes(const bl_trainable *t, int64_t block);
 bool bl_effective_narrow(const bl_trainable *t, const bl_effective *w);
 /* What forms make of the parameters as they are now; after every change of them. */

@@ -17,9 +17,9 @@
 typedef struct bl_team bl_team;
 typedef void bl_team_task(void *ctx, int64_t i, int lane);
 
-/* Threads begin with the first call that has use for them; where the system has no more, there are fewer. */
 /* `threads`, or the processors that this process may use where those are fewer. */
 int bl_team_most(int threads);
+/* Threads begin with the first call that has use for them; where the system has no more, there are fewer. */
 bl_status bl_team_new(int threads, bl_team **out, bl_err *e);
 void bl_team_free(bl_team *t); /* NULL is fine */
 void bl_team_run(bl_team *t, int threads, bl_team_task *task, void *ctx, int64_t n);

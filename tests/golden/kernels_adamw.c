@@ -73,33 +73,23 @@ static void steps_are_those_of_torch_and_bitsandbytes(void **state)
         float *got = malloc((size_t)n * sizeof *got);
         for (int k = 0; k < 5; k++) {
             bl_tensor grad = tensor(be, BL_F32, n, grads + k * n);
-            const bl_adamw8_one one = {.how = {.p = p,
-                                               .grad = grad,
-                                               .m = m,
-                                               .v = v,
-                                               .lr = 1e-2,
-                                               .beta1 = 0.9,
-                                               .beta2 = 0.999,
-                                               .eps = 1e-8,
-                                               .decay = 0.01,
-                                               .grad_scale = 1,
-                                               .step = k + 1},
-                                       .m_max = m_max,
-                                       .v_max = v_max};
+            bl_adamw_args how = {.p = p,
+                                 .grad = grad,
+                                 .m = m,
+                                 .v = v,
+                                 .lr = 1e-2,
+                                 .beta1 = 0.9,
+                                 .beta2 = 0.999,
+                                 .eps = 1e-8,
+                                 .decay = 0.01,
+                                 .grad_scale = 1,
+                                 .step = k + 1};
+            const bl_adamw8_one one = {.how = how, .m_max = m_max, .v_max = v_max};
             assert_ok(be->ops->adamw8(be, &(bl_adamw8_args){.of = &one, .n = 1, .m_table = t1, .v_table = t2}, &e));
-            assert_ok(be->ops->adamw(be,
-                                     &(bl_adamw_args){.p = p32,
-                                                      .grad = grad,
-                                                      .m = m32,
-                                                      .v = v32,
-                                                      .lr = 1e-2,
-                                                      .beta1 = 0.9,
-                                                      .beta2 = 0.999,
-                                                      .eps = 1e-8,
-                                                      .decay = 0.01,
-                                                      .grad_scale = 1,
-                                                      .step = k + 1},
-                                     &e));
+            how.p = p32;
+            how.m = m32;
+            how.v = v32;
+            assert_ok(be->ops->adamw(be, &how, &e));
             assert_ok(be->ops->download(be, &p, got, &e));
             int64_t far = apart(got, path + k * n, n, k ? 1e-3 : 1e-5);
             if (!((double)far <= (k ? 0.01 * (double)n : 0)))
