@@ -74,6 +74,7 @@ static bl_status learn(const bl_method_run *r, bl_trainable *t, int64_t block, b
     for (int64_t i = 0; i < windows; i++) order[i] = i;
     BL_TRY(bl_block_learner_begin(&k, e));
     const double scale = 2 / ((double)(batch * k.tokens) * (double)r->model->config.dim);
+    double pass = 0, first = 0; /* the loss of a pass, as its steps find it */
     for (int64_t step = 0; step < steps; step++) {
         double sum = 0;
         if (step % each == 0) bl_block_draw(&random, order, windows, windows);
@@ -85,6 +86,15 @@ static bl_status learn(const bl_method_run *r, bl_trainable *t, int64_t block, b
             goto out;
         }
         BL_TRY(bl_adamw_step(&adam, t, lr * share(step, steps), NULL, e));
+        pass += sum * scale / 2;
+        if ((step + 1) % each) continue;
+        pass /= (double)each;
+        if (step < each) first = pass;
+        if (step + 1 == steps)
+            bl_log(BL_LOG_INFO,
+                   "efficientqat: block %lld of %lld: loss %.4g in the first of %lld passes, %.4g in the last",
+                   (long long)block + 1, (long long)r->model->config.n_layers, first, (long long)o->epochs, pass);
+        pass = 0;
     }
 out:
     bl_block_learner_end(&k);

@@ -1,7 +1,8 @@
-/* qlora.c - low-rank adapters beside weights of four bits (Dettmers et al. 2023).
+/* qlora.c - low-rank adapters beside weights of four bits (Dettmers et al. 2023), or of fewer.
  *
  * The linears of the blocks become NF4 or FP4 in blocks of 64 along their rows, their scales 8 bits wide (double
- * quantization: an offset and a maximum for 256 of them); the embedding, the head and the norms stay as stored.
+ * quantization: an offset and a maximum for 256 of them); the embedding, the head and the norms stay as stored. NF3 and
+ * NF2 are what methods for fewer bits are compared with (3.127 and 2.127 bits a weight).
  */
 #include "shared_lora.h"
 
@@ -10,12 +11,13 @@ typedef struct opts {
     int code;
     bool single;
 } opts;
-static const char *const codes[] = {"nf4", "fp4", NULL};
+static const char *const codes[] = {"nf4", "fp4", "nf3", "nf2", NULL};
+enum { OF_PEFT = 2 }; /* the first ones: bitsandbytes has them too */
 static const bl_opt rows[] = {
     BL_LORA_ROWS(opts, lora),
     BL_LORA_INIT_ROW(opts, lora),
     BL_LORA_DORA_ROW(opts, lora),
-    {"code", BL_OPT_CHOICE, .choices = codes, .at = offsetof(opts, code), .doc = "the sixteen values of a weight"},
+    {"code", BL_OPT_CHOICE, .choices = codes, .at = offsetof(opts, code), .doc = "the values of a weight"},
     {"single", BL_OPT_BOOL, .at = offsetof(opts, single), .doc = "scales stay fp32: no double quantization"},
     {0}};
 
@@ -36,7 +38,9 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
     const opts *o = r->opts;
     const bl_lora_base base = {
         .format = bl_format_find(codes[o->code]), .shape = shape_of, .opts = o, .rule = BL_RANGE_OWN};
-    return bl_lora_learns(r, &o->lora, &base, t, e);
+    const bl_status st = bl_lora_learns(r, &o->lora, &base, t, e);
+    if (o->code >= OF_PEFT) t->base_is_own = true;
+    return st;
 }
 
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
@@ -56,8 +60,8 @@ const bl_method bl_method_qlora = {
             "dora: Liu et al. 2024, arXiv 2402.09353",
     .doc =
         "Weights in NF4 or FP4, blocks of 64 with double-quantized scales, and adapters beside them that are trained. "
-        "With init=pissa or olora the rest that the adapters leave is rounded; no base of peft's is that rest, so no "
-        "files of peft are written.",
+        "With init=pissa or olora the rest that the adapters leave is rounded; no base of peft's is that rest, nor NF3 "
+        "or NF2, so no files of peft are written.",
     .deviates = "adapters, gradients and moments are fp32, not bf16; dora and pissa: as lora's",
     .needs = BL_NEED_TRAINING,
     .opts = rows,

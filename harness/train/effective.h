@@ -189,7 +189,7 @@ struct bl_trainable {
     int64_t sequences; /* rows of a step, which the divergence is divided by; the trainer sets it; 0: one */
     const struct bl_adamw *stepping; /* what steps in the backward pass are made with, at that rate; NULL: none is */
     double stepping_rate;
-    bool base_is_own; /* adapters began as a part of weights that were rounded without it */
+    bool base_is_own; /* peft has no base like it: rounded without the part that adapters are, or to codes of ours */
 };
 
 /* Loads all blocks and keeps them; of a model that loads them later, those up to `block` when bl_trainable_reach is

@@ -235,6 +235,7 @@ static void what_was_trained_is_a_model_for_every_verb(void **state)
                                           "lora+rslora",
                                           "qlora+rank=2",
                                           "qlora+code=fp4+single",
+                                          "qlora+code=nf3+rank=2",
                                           "lora+rank=4+dora+dropout=0.1",
                                           "qlora+rank=4+dora+init=pissa",
                                           "lora+rank=4+init=pissa",
@@ -516,11 +517,16 @@ static void adapters_that_begin_as_a_part_of_the_weight_are_given_as_its_change(
         assert_ok(bl_remove_tree(filled("@dir/tuned"), &e));
         assert_ok(bl_remove_tree(filled("@dir/plain"), &e));
     }
-    ran r = SAY(NULL, "finetune", "@model", "--method", "qlora+rank=4+init=pissa", "--data", "@dir/three.jsonl",
-                "--steps", "1", "-o", "@dir/rest");
-    expect(&r, 0, NULL);
-    assert_false(bl_exists(filled("@dir/rest/adapter_model.safetensors"))); /* beside that rest alone */
-    ran_free(&r);
+    static const char *const own[] = {"qlora+rank=4+init=pissa", "qlora+rank=4+code=nf3"};
+    ran r;
+    for (size_t i = 0; i < BL_COUNT(own); i++) {
+        r = SAY(NULL, "finetune", "@model", "--method", own[i], "--data", "@dir/three.jsonl", "--steps", "1", "-o",
+                "@dir/rest");
+        expect(&r, 0, NULL);
+        assert_false(bl_exists(filled("@dir/rest/adapter_model.safetensors"))); /* beside that base alone */
+        ran_free(&r);
+        assert_ok(bl_remove_tree(filled("@dir/rest"), &e));
+    }
     r = SAY(NULL, "finetune", "@model", "--method", "rtn:w4g24+lora+init=pissa", "--data", "@dir/three.jsonl", "-o",
             "@dir/no");
     expect(&r, 2, "before they are rounded");
