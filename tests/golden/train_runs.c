@@ -139,8 +139,8 @@ static void gradients_of_smollm2_are_those_of_autograd(void **state)
     end(&s);
 }
 
-/* Steps on ids [steps, rows, length]; losses and norms against the recorded ones. */
-static void train(setting *s, bl_adamw *o, double lr, int64_t warm, int steps, int rows, int length)
+/* The first of the steps on ids [steps, rows, length]; losses and norms against the recorded ones. */
+static void train(setting *s, bl_adamw *o, double lr, int64_t warm, int taken, int steps, int rows, int length)
 {
     bl_err e = {0};
     int64_t each = (int64_t)rows * length;
@@ -149,7 +149,7 @@ static void train(setting *s, bl_adamw *o, double lr, int64_t warm, int steps, i
                 *norms = golden_need(&s->g, "grad_norm", "F32", steps);
     ids_of(&s->g, "ids", ids, steps * each);
     for (int r = 0; r <= rows; r++) start[r] = r * length;
-    for (int k = 0; k < steps; k++) {
+    for (int k = 0; k < taken; k++) {
         bl_train_batch b = {.ids = ids + k * each, .n_seq = rows, .start = start};
         double nll, norm, n = (double)bl_train_batch_tokens(&b), limit = k < 5 ? 1e-4 : 1e-3;
         assert_ok(bl_gradients(s->t, &b, 1 / n, &nll, &e));
@@ -158,7 +158,7 @@ static void train(setting *s, bl_adamw *o, double lr, int64_t warm, int steps, i
         if (!(fabs(norm - norms[k]) <= 10 * limit * norms[k]))
             fail_msg("step %d: norm %.7g, recorded %.7g", k, norm, norms[k]);
     }
-    assert_int_equal(o->step, steps);
+    assert_int_equal(o->step, taken);
     free(ids);
 }
 
@@ -173,7 +173,7 @@ static void ten_steps_of_full_finetuning_are_those_of_pytorch(void **state)
     bl_adamw o = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .decay = 0.01, .clip = 1};
     begin(&s, "tinystories656k/full_finetune.safetensors", tiny);
     assert_ok(bl_train_full(s.t, &e));
-    train(&s, &o, 1e-3, 0, 10, 4, 48);
+    train(&s, &o, 1e-3, 0, 10, 10, 4, 48);
     for (size_t i = 0; i < s.t->n_params; i++) {
         const bl_trained *p = &s.t->param[i];
         snprintf(name, sizeof name, "final.%s", p->name);
@@ -213,6 +213,13 @@ static void assert_final(const setting *s, double limit)
         }
 }
 
+/* Three of the ten steps under a sanitizer, which takes seven times as long. */
+#ifdef __SANITIZE_ADDRESS__
+#define SMOL_STEPS 3
+#else
+#define SMOL_STEPS 10
+#endif
+
 static void ten_steps_of_lora_are_those_of_peft(void **state)
 {
     (void)state;
@@ -225,8 +232,8 @@ static void ten_steps_of_lora_are_those_of_peft(void **state)
     assert_ok(bl_train_lora(s.t, &(bl_lora){.rank = 8, .alpha = 16}, &e));
     assert_int_equal(bl_trainable_count(s.t), 2442240);
     set_a(&s);
-    train(&s, &o, 1e-3, 3, 10, 2, 64);
-    assert_final(&s, 0.02);
+    train(&s, &o, 1e-3, 3, SMOL_STEPS, 10, 2, 64);
+    if (SMOL_STEPS == 10) assert_final(&s, 0.02);
     end(&s);
 }
 
@@ -252,8 +259,8 @@ static void ten_steps_of_qlora_are_those_of_peft_on_bitsandbytes(void **state)
     }
     assert_ok(bl_train_lora(s.t, &(bl_lora){.rank = 8, .alpha = 16}, &e));
     set_a(&s);
-    train(&s, &o, 1e-3, 3, 10, 2, 64);
-    assert_final(&s, 0.02);
+    train(&s, &o, 1e-3, 3, SMOL_STEPS, 10, 2, 64);
+    if (SMOL_STEPS == 10) assert_final(&s, 0.02);
     end(&s);
 }
 
