@@ -8,7 +8,8 @@
  *     forward  rows of queries; over the keys before them
  *     dq       the same once more, with the rows' sums of exponentials, which dk and dv need, as a by-product:
  *              dq = scale / l sum_k e_k (dy . v_k - dy . y) k,  l = sum_k e_k
- *     dk dv    rows of keys; over the queries after them, of all heads that share the keys
+ *     dk dv    rows of keys; over the queries after them, of all heads that share the keys; where these blocks would
+ *              not fill the device, two or four of a cluster have some of the heads each, and their sums are added
  *
  * Each owns what it writes: the result is the same every time.
  */
@@ -318,7 +319,40 @@ template <int DIM> __global__ void __launch_bounds__(plan<DIM>::THREADS, 1) grad
 #endif
 }
 
-template <int DIM> __global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1) grad_keys_hopper(bl_cu_attention_grad a)
+#ifdef BL_HOPPER
+static __device__ __forceinline__ void cluster_meet(void)
+{
+    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+static __device__ __forceinline__ float of_block(uint32_t at, int block)
+{
+    float v;
+    asm volatile("{.reg .b32 r;\nmapa.shared::cluster.u32 r, %1, %2;\nld.shared::cluster.f32 %0, [r];}"
+                 : "=f"(v)
+                 : "r"(at), "r"(block)
+                 : "memory");
+    return v;
+}
+/* The sums d of the first of `split` blocks of a cluster become those of all, by way of shared memory at `at`. */
+template <int N, int THREADS>
+static __device__ __forceinline__ void gather_sums(float (&d)[N][4], uint32_t at, int part, int split)
+{
+    at += (threadIdx.x - GROUP) * sizeof(float);
+    if (part)
+#pragma unroll
+        for (int i = 0; i < 4 * N; i++)
+            asm volatile("st.shared.f32 [%0], %1;" ::"r"(at + i * THREADS * (uint32_t)sizeof(float)),
+                         "f"(d[i / 4][i % 4])
+                         : "memory");
+    cluster_meet();
+    for (int other = 1; other < split && !part; other++)
+#pragma unroll
+        for (int i = 0; i < 4 * N; i++) d[i / 4][i % 4] += of_block(at + i * THREADS * (uint32_t)sizeof(float), other);
+}
+#endif
+
+template <int DIM>
+__global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1) grad_keys_hopper(bl_cu_attention_grad a, int split)
 {
 #ifdef BL_HOPPER
     typedef plan<DIM> P;
@@ -326,8 +360,9 @@ template <int DIM> __global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1) 
     extern __shared__ uint8_t shared[];
     __shared__ pipeline<STAGES> pipe;
     __shared__ __align__(16) float numbers[STAGES][2][N];
-    int seq, tile, kv = blockIdx.x, of_kv = a.heads / a.kv_heads, dim = a.head_dim;
-    if (!find_tile(a.start, a.n_seq, blockIdx.y, ROWS, &seq, &tile)) return;
+    int seq, tile, kv = blockIdx.x / split, part = blockIdx.x % split, of_kv = a.heads / a.kv_heads / split,
+                   head0 = (kv * split + part) * of_kv, dim = a.head_dim;
+    if (!find_tile(a.start, a.n_seq, blockIdx.y, ROWS, &seq, &tile)) return; /* all blocks of a cluster */
     uint32_t at = pipeline_new(&pipe, P::KEY_GROUPS, shared);
     int first = a.start[seq], all = a.start[seq + 1] - first, k0 = tile * ROWS, keys = min(all - k0, (int)ROWS);
     int tiles = (all - k0 + N - 1) / N, group = threadIdx.x / GROUP - 1; /* tiles of queries of one head */
@@ -345,7 +380,7 @@ template <int DIM> __global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1) 
             barrier_arrive_copied(&pipe.once);
         }
         for (int i = 0; i < of_kv * tiles; i++) {
-            int head = kv * of_kv + i / tiles, q0 = k0 + i % tiles * N, row = first + q0;
+            int head = head0 + i / tiles, q0 = k0 + i % tiles * N, row = first + q0;
             uint32_t sq = at + i % STAGES * STAGE;
             wait_empty(&pipe, i);
             copy_tile<DIM, N>(sq, a.q + row * a.ldq + (int64_t)head * dim, a.ldq, all - q0, dim, t);
@@ -355,6 +390,7 @@ template <int DIM> __global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1) 
                   q0 + t % N < all ? 4 : 0);
             barrier_arrive_copied(pipe.full + i % STAGES);
         }
+        for (int i = 0; split > 1 && i < 4; i++) cluster_meet();
     } else {
         registers_more<P::KEY_COMPUTING>();
         if (group == P::KEY_GROUPS - 1) turn_end<P::KEY_GROUPS>(group);
@@ -437,6 +473,15 @@ template <int DIM> __global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1) 
                 release(&pipe, i);
             }
         }
+        if (split > 1) { /* stages of all are used up, sums of keys are there and have been read, and of values */
+            enum { THREADS = P::KEY_GROUPS * GROUP, BYTES = DIM / 2 * THREADS * 4 };
+            static_assert(2 * BYTES <= STAGES * STAGE, "sums take the room of the stages");
+            cluster_meet();
+            gather_sums<DIM / 8, THREADS>(dk, at, part, split);
+            gather_sums<DIM / 8, THREADS>(dv, at + BYTES, part, split);
+            cluster_meet();
+            if (part) return;
+        }
         write_rows<DIM>(a.dk + (first + k0) * a.lddk + (int64_t)kv * dim, a.lddk, keys, dim, dk, a.scale, a.scale);
         write_rows<DIM>(a.dv + (first + k0) * a.lddv + (int64_t)kv * dim, a.lddv, keys, dim, dv, 1, 1);
     }
@@ -458,14 +503,35 @@ template <int DIM> static void forward(bl_stream s, const bl_cu_attention *a)
     attend_hopper<DIM><<<tiles(a->heads, a->rows, a->n_seq, P::ROWS), P::THREADS, (unsigned)bytes, s>>>(*a);
 }
 
+template <int DIM> static void grad_keys(bl_stream s, const bl_cu_attention_grad *a, int bytes)
+{
+    enum { FILL = 256 }; /* a device, those of few queries beside those of many */
+    const dim3 grid = tiles(a->kv_heads, a->rows, a->n_seq, plan<DIM>::KEY_ROWS);
+    int split = 1;
+    while (split < 4 && grid.x * (grid.y - a->n_seq) * split < FILL && a->heads / a->kv_heads % (2 * split) == 0)
+        split *= 2;
+    cudaLaunchAttribute cluster = {};
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim.x = (unsigned)split;
+    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+    cudaLaunchConfig_t c = {};
+    c.gridDim = dim3(grid.x * (unsigned)split, grid.y);
+    c.blockDim = dim3(plan<DIM>::KEY_THREADS);
+    c.dynamicSmemBytes = (size_t)bytes;
+    c.stream = s;
+    c.attrs = &cluster;
+    c.numAttrs = split > 1 ? 1 : 0;
+    cudaFuncSetAttribute(grad_keys_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    cudaLaunchKernelEx(&c, grad_keys_hopper<DIM>, *a, split);
+}
+
 template <int DIM> static void backward(bl_stream s, const bl_cu_attention_grad *a)
 {
     typedef plan<DIM> P;
     int q = 1024 + 2 * P::STAGES * GROUP_ROWS * DIM * 2, k = q + (P::KEYS_HELD ? 0 : 2 * P::KEY_ROWS * DIM * 2);
     cudaFuncSetAttribute(grad_queries_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, q);
-    cudaFuncSetAttribute(grad_keys_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, k);
     grad_queries_hopper<DIM><<<tiles(a->heads, a->rows, a->n_seq, P::ROWS), P::THREADS, (unsigned)q, s>>>(*a);
-    grad_keys_hopper<DIM><<<tiles(a->kv_heads, a->rows, a->n_seq, P::KEY_ROWS), P::KEY_THREADS, (unsigned)k, s>>>(*a);
+    grad_keys<DIM>(s, a, k);
 }
 
 bool bl_cu_attention_hopper(bl_stream s, const bl_cu_attention *a)

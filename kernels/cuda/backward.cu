@@ -99,7 +99,7 @@ static bool are_whole(const uint16_t *p, int64_t ld, int64_t n)
 }
 
 /* ---- norm ---- */
-enum { NORM_THREADS = 128 };
+enum { NORM_THREADS = 128, NORM_BLOCKS = 4, NORM_SMS = 132 }; /* blocks of a multiprocessor, and of those so many */
 
 /* A block a row: dx (or none), and scale [rows], 1 / rms(x), where column_parts asks for it. The second reading of a
  * row finds it in the cache. */
@@ -140,66 +140,72 @@ __global__ void __launch_bounds__(NORM_THREADS) norm_rows(bl_cu_norm_grad a, boo
 }
 
 /* norm_rows for whole rows of up to 8 NORM_THREADS CHUNKS numbers, which are read once and stay as they are stored: the
- * fewer registers a block takes, the more of them read at the same time. */
-template <int CHUNKS> __global__ void __launch_bounds__(NORM_THREADS) norm_rows_once(bl_cu_norm_grad a)
+ * fewer registers a block takes, the more of them read at the same time. A block has every gridDim.x-th row, so that
+ * weights, which are twice as wide, are read once for many. */
+template <int CHUNKS> __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCKS) norm_rows_once(bl_cu_norm_grad a)
 {
     enum { WARPS = NORM_THREADS / WARP };
-    __shared__ float2 sums[WARPS];
-    const uint16_t *x = a.x + blockIdx.x * a.ldx, *dy = a.dy + blockIdx.x * a.lddy;
-    uint16_t *out = a.dx + blockIdx.x * a.lddx;
-    uint4 v[CHUNKS] = {}, d[CHUNKS] = {}, o[CHUNKS] = {};
-    float square = 0, dot = 0;
+    __shared__ float2 sums[2][WARPS]; /* of a row and of the one before */
+    float w[CHUNKS][8] = {};
 #pragma unroll
-    for (int c = 0; c < CHUNKS; c++) {
-        const int i = 8 * (NORM_THREADS * c + threadIdx.x);
-        if (i >= a.dim) continue;
-        v[c] = *(const uint4 *)(x + i);
-        d[c] = *(const uint4 *)(dy + i);
-        if (a.accumulate) o[c] = *(const uint4 *)(out + i);
-    }
+    for (int c = 0; c < CHUNKS; c++)
+        if (8 * (NORM_THREADS * c + (int)threadIdx.x) < a.dim)
+            eight(a.w + 8 * (NORM_THREADS * c + threadIdx.x), w[c]);
+    int turn = 0;
+    for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x, turn ^= 1) {
+        const uint16_t *x = a.x + row * a.ldx, *dy = a.dy + row * a.lddy;
+        uint16_t *out = a.dx + row * a.lddx;
+        uint4 v[CHUNKS] = {}, d[CHUNKS] = {}, o[CHUNKS] = {};
+        float square = 0, dot = 0;
 #pragma unroll
-    for (int c = 0; c < CHUNKS; c++) {
-        const int i = 8 * (NORM_THREADS * c + threadIdx.x);
-        float f[8], g[8], w[8];
-        if (i >= a.dim) continue;
-        eight(v[c], f);
-        eight(d[c], g);
-        eight(a.w + i, w);
-#pragma unroll
-        for (int j = 0; j < 8; j++) {
-            square = fmaf(f[j], f[j], square);
-            dot = fmaf(f[j], w[j] * g[j], dot);
+        for (int c = 0; c < CHUNKS; c++) {
+            const int i = 8 * (NORM_THREADS * c + threadIdx.x);
+            if (i >= a.dim) continue;
+            v[c] = *(const uint4 *)(x + i);
+            d[c] = *(const uint4 *)(dy + i);
+            if (a.accumulate) o[c] = *(const uint4 *)(out + i);
         }
-    }
-    square = warp_sum(square);
-    dot = warp_sum(dot);
-    if (threadIdx.x % WARP == 0) sums[threadIdx.x / WARP] = make_float2(square, dot);
-    __syncthreads();
-    square = dot = 0;
 #pragma unroll
-    for (int i = 0; i < WARPS; i++) {
-        square += sums[i].x;
-        dot += sums[i].y;
-    }
-    const float s = 1.0f / sqrtf(square / (float)a.dim + a.eps), b = s * s * s / (float)a.dim * dot;
+        for (int c = 0; c < CHUNKS; c++) {
+            float f[8], g[8];
+            eight(v[c], f);
+            eight(d[c], g);
 #pragma unroll
-    for (int c = 0; c < CHUNKS; c++) {
-        const int i = 8 * (NORM_THREADS * c + threadIdx.x);
-        float f[8], g[8], w[8], to[8];
-        if (i >= a.dim) continue;
-        eight(v[c], f);
-        eight(d[c], g);
-        eight(a.w + i, w);
-        eight(o[c], to);
+            for (int j = 0; j < 8; j++) {
+                square = fmaf(f[j], f[j], square);
+                dot = fmaf(f[j], w[c][j] * g[j], dot);
+            }
+        }
+        square = warp_sum(square);
+        dot = warp_sum(dot);
+        if (threadIdx.x % WARP == 0) sums[turn][threadIdx.x / WARP] = make_float2(square, dot);
+        __syncthreads();
+        square = dot = 0;
 #pragma unroll
-        for (int j = 0; j < 8; j++) to[j] += fmaf(-b, f[j], s * (w[j] * g[j]));
-        give8(out + i, 8, true, to);
+        for (int i = 0; i < WARPS; i++) {
+            square += sums[turn][i].x;
+            dot += sums[turn][i].y;
+        }
+        const float s = 1.0f / sqrtf(square / (float)a.dim + a.eps), b = s * s * s / (float)a.dim * dot;
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) {
+            const int i = 8 * (NORM_THREADS * c + threadIdx.x);
+            float f[8], g[8], to[8];
+            if (i >= a.dim) continue;
+            eight(v[c], f);
+            eight(d[c], g);
+            eight(o[c], to);
+#pragma unroll
+            for (int j = 0; j < 8; j++) to[j] += fmaf(-b, f[j], s * (w[c][j] * g[j]));
+            give8(out + i, 8, true, to);
+        }
     }
 }
 
 /* dx (or none) and parts of dw (or none) in one reading: a block has a run of `each` rows, a warp every sixteenth of
  * them, a lane eight columns of each 256. Rows are whole vectors. */
-template <int CHUNKS> __global__ void __launch_bounds__(512) norm_runs(bl_cu_norm_grad a, int each, float *parts)
+template <int CHUNKS, bool DW>
+__global__ void __launch_bounds__(512, DW ? 1 : 2) norm_runs(bl_cu_norm_grad a, int each, float *parts)
 {
     enum { WARPS = 16, WIDE = 8 * WARP };
     __shared__ float sums[WIDE * CHUNKS];
@@ -208,36 +214,49 @@ template <int CHUNKS> __global__ void __launch_bounds__(512) norm_runs(bl_cu_nor
     float dw[CHUNKS][8] = {};
     for (int64_t r = r0 + warp; r < end; r += WARPS) {
         const uint16_t *x = a.x + r * a.ldx, *dy = a.dy + r * a.lddy;
-        float v[CHUNKS][8], d[CHUNKS][8], square = 0, dot = 0;
+        uint16_t *out = a.dx + r * a.lddx;
+        uint4 v[CHUNKS] = {}, d[CHUNKS] = {}, o[CHUNKS] = {};
+        float square = 0, dot = 0;
 #pragma unroll
         for (int c = 0; c < CHUNKS; c++) {
             const int i = WIDE * c + 8 * lane;
             if (i >= a.dim) continue;
-            take8(x + i, 8, true, v[c]);
-            take8(dy + i, 8, true, d[c]);
+            v[c] = *(const uint4 *)(x + i);
+            d[c] = *(const uint4 *)(dy + i);
+            if (a.dx && a.accumulate) o[c] = *(const uint4 *)(out + i);
+        }
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) {
+            const int i = WIDE * c + 8 * lane;
+            float f[8], g[8], w[8];
+            if (i >= a.dim) continue;
+            eight(v[c], f);
+            eight(d[c], g);
+            eight(a.w + i, w);
 #pragma unroll
             for (int j = 0; j < 8; j++) {
-                square = fmaf(v[c][j], v[c][j], square);
-                dot = fmaf(v[c][j], a.w[i + j] * d[c][j], dot);
+                square = fmaf(f[j], f[j], square);
+                dot = fmaf(f[j], w[j] * g[j], dot);
             }
         }
         square = warp_sum(square);
         dot = warp_sum(dot);
         const float s = 1.0f / sqrtf(square / (float)a.dim + a.eps), b = s * s * s / (float)a.dim * dot;
-        uint16_t *out = a.dx + r * a.lddx;
 #pragma unroll
         for (int c = 0; c < CHUNKS; c++) {
             const int i = WIDE * c + 8 * lane;
+            float f[8], g[8], w[8], to[8];
             if (i >= a.dim) continue;
-            float o[8];
-            if (a.dx && a.accumulate) take8(out + i, 8, true, o);
+            eight(v[c], f);
+            eight(d[c], g);
+            eight(a.w + i, w);
+            eight(o[c], to);
 #pragma unroll
             for (int j = 0; j < 8; j++) {
-                const float g = fmaf(-b, v[c][j], s * (a.w[i + j] * d[c][j]));
-                dw[c][j] = fmaf(s * v[c][j], d[c][j], dw[c][j]);
-                o[j] = a.accumulate ? o[j] + g : g;
+                to[j] += fmaf(-b, f[j], s * (w[j] * g[j]));
+                if (DW) dw[c][j] = fmaf(s * f[j], g[j], dw[c][j]);
             }
-            if (a.dx) give8(out + i, 8, true, o);
+            if (a.dx) give8(out + i, 8, true, to);
         }
     }
     if (!a.dw) return;
@@ -264,9 +283,13 @@ void bl_cu_rmsnorm_grad(bl_stream s, const bl_cu_norm_grad *a)
                  are_whole(a->dx, a->lddx, a->dim) && (uintptr_t)a->w % 16 == 0;
     if (!a->rows) return;
     if (whole && a->dim <= 1024) {
-        if (a->dim <= 256) norm_runs<1><<<runs, 512, 0, s>>>(*a, each, parts);
-        else if (a->dim <= 768) norm_runs<3><<<runs, 512, 0, s>>>(*a, each, parts);
-        else norm_runs<4><<<runs, 512, 0, s>>>(*a, each, parts);
+#define RUN(chunks)                                                                                                    \
+    a->dw ? norm_runs<chunks, true><<<runs, 512, 0, s>>>(*a, each, parts)                                              \
+          : norm_runs<chunks, false><<<runs, 512, 0, s>>>(*a, each, parts)
+        if (a->dim <= 256) RUN(1);
+        else if (a->dim <= 768) RUN(3);
+        else RUN(4);
+#undef RUN
         if (a->dw) column_join<<<blocks_for(a->dim, 32), 32, 0, s>>>(parts, runs, a->dim, 1, a->dw);
         return;
     }
@@ -278,7 +301,7 @@ void bl_cu_rmsnorm_grad(bl_stream s, const bl_cu_norm_grad *a)
         column_join<<<blocks_for(a->dim, 256), 256, 0, s>>>(parts, bl_cu_parts(a->rows), a->dim, 1, a->dw);
     }
     if (a->dx && whole && a->dim <= 4 * 8 * NORM_THREADS)
-        norm_rows_once<4><<<(unsigned)a->rows, NORM_THREADS, 0, s>>>(*a);
+        norm_rows_once<4><<<(unsigned)min(a->rows, (int64_t)NORM_BLOCKS * NORM_SMS), NORM_THREADS, 0, s>>>(*a);
     else if (a->dx) norm_rows<<<(unsigned)a->rows, NORM_THREADS, 0, s>>>(*a, whole);
 }
 
@@ -297,7 +320,7 @@ __global__ void swiglu_back(const uint16_t *gate, int64_t ldg, const uint16_t *u
         take8(dy + r * ldy + k, n - k, whole, d);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
-            float s = 1.0f / (1.0f + __expf(-g[j]));
+            float s = logistic(g[j]);
             a[j] = u[j] * s * fmaf(g[j], 1.0f - s, 1.0f) * d[j];
             b[j] = g[j] * s * d[j];
         }

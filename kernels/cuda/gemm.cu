@@ -21,7 +21,7 @@ static __device__ __forceinline__ void fetch(uint16_t *to, const uint16_t *from,
         if (WHOLE) {
             int bytes = row < rows && col < k ? 16 : 0; /* k is a multiple of 8 */
             const uint16_t *g = from + (bytes ? row * ld + col : 0);
-            asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_at(p)), "l"(g), "r"(bytes));
+            copy16(shared_at(p), g, bytes);
         } else {
 #pragma unroll
             for (int j = 0; j < 8; j++) p[j] = row < rows && col + j < k ? from[row * ld + col + j] : 0;
@@ -49,10 +49,10 @@ __global__ void __launch_bounds__(GEMM_THREADS)
             fetch<WHOLE>(shared + t * STAGE, x, ldx, m0, rows, (int64_t)t * BK, in);
             fetch<WHOLE>(shared + t * STAGE + BM * LD, w, ldw, n0, out, (int64_t)t * BK, in);
         }
-        asm volatile("cp.async.commit_group;");
+        copies_commit();
     }
     for (int t = 0; t < steps; t++) {
-        asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2));
+        copies_wait<STAGES - 2>();
         __syncthreads();
         const uint16_t *sx = shared + t % STAGES * STAGE, *sw = sx + BM * LD;
         int next = t + STAGES - 1;
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(GEMM_THREADS)
             fetch<WHOLE>(to, x, ldx, m0, rows, (int64_t)next * BK, in);
             fetch<WHOLE>(to + BM * LD, w, ldw, n0, out, (int64_t)next * BK, in);
         }
-        asm volatile("cp.async.commit_group;");
+        copies_commit();
 #pragma unroll
         for (int k = 0; k < BK; k += 16) {
             uint32_t a[2][4];

@@ -35,11 +35,7 @@ static __device__ __forceinline__ void barrier_arrive_copied(uint64_t *b)
 {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_at(b)) : "memory");
 }
-/* `bytes` (16 or 0) from global, the rest of 16 zeros. */
-static __device__ __forceinline__ void copy16(uint32_t to, const void *from, int bytes)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
-}
+/* As copy16, 4 bytes or none. */
 static __device__ __forceinline__ void copy4(uint32_t to, const void *from, int bytes)
 {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");

@@ -1,14 +1,16 @@
 /* joined.cu - rows of a packed weight with an adapter in them, w + s B A, in bf16: what a product of many rows needs to
  * read anyway, so that it needs no other for the adapter. A warp has 32 rows and, one after another, some strips of 32
  * columns; its rows of B stay in registers as the first operand of the tensor cores. The strip of A is the second one
- * of all warps of a block: they bring it into shared memory together, as its lanes want it, one strip ahead, and codes
- * and scales are read one strip ahead too. Columns of the product are dealt such that a thread gets eight neighbours of
- * a row, and reads four neighbours of a row of A: number n of tile j of four is column n / 2 * 8 + n % 2 * 4 + j.
+ * of all warps of a block: they bring it into shared memory together, as its lanes want it, one strip ahead. Codes are
+ * copied there two windows ahead, a window being 32 bytes of each row of a block, and scales are read a group ahead.
+ * Columns of the product are dealt such that a thread gets eight neighbours of a row, and reads four neighbours of a
+ * row of A: number n of tile j of four is column n / 2 * 8 + n % 2 * 4 + j.
  */
 #include "tile.cuh"
 #include "weight.cuh"
 
-enum { WARPS = 8, TILES = 2, WARP_ROWS = 16 * TILES, STRIP = 32, MAP = 256 };
+enum { WARPS = 8, TILES = 2, WARP_ROWS = 16 * TILES, ROWS = WARPS * WARP_ROWS, STRIP = 32, MAP = 256 };
+enum { WINDOW = 32, LINE = WINDOW + 16, DEPTH = 3 }; /* lines of rows do not meet in a bank */
 
 static __device__ __forceinline__ uint32_t two(float low, float high)
 {
@@ -16,123 +18,145 @@ static __device__ __forceinline__ uint32_t two(float low, float high)
     return *(uint32_t *)&h;
 }
 
-/* What a thread reads of a strip of the weight: eight codes of four rows, and their scales as they are stored. */
-template <int BITS> struct strip_codes {
-    typename codes_of<BITS>::word v[2 * TILES];
+/* Scales of a group of a thread's four rows, as they are stored. */
+struct strip_scales {
     uint32_t s[2 * TILES];
     float of[2 * TILES]; /* the scale of a scale */
 };
-/* Scales are those of the strip before where that is of the same group. */
-template <int BITS>
-static __device__ __forceinline__ void take(const bl_cu_weight &w, int64_t row0, const int row[2 * TILES], int strip,
-                                            int strips_a_group, bool begins, int t, strip_codes<BITS> &to)
+template <bool TWICE>
+static __device__ __forceinline__ void read_scales(const bl_cu_weight &w, const uint32_t at[2 * TILES], int group,
+                                                   strip_scales &to)
 {
-    const bool scales = begins || strip % strips_a_group == 0;
 #pragma unroll
     for (int i = 0; i < 2 * TILES; i++) {
-        const int64_t at = row0 + row[i], k = at * w.groups + strip / strips_a_group;
-        to.v[i] = eight_codes<BITS>((const uint32_t *)(w.codes + at * w.row_bytes) + strip * BITS, t);
-        if (!scales) continue;
-        switch (w.scale_type) {
-        case 0: to.s[i] = ((const uint32_t *)w.scales)[k]; break;
-        case 1:
-        case 2: to.s[i] = ((const uint16_t *)w.scales)[k]; break;
-        default: to.s[i] = ((const uint8_t *)w.scales)[k], to.of[i] = w.scales2[k / 256];
-        }
+        const uint32_t k = at[i] + group;
+        if (TWICE) to.s[i] = ((const uint8_t *)w.scales)[k], to.of[i] = w.scales2[k / MAP];
+        else if (w.scale_type == 0) to.s[i] = ((const uint32_t *)w.scales)[k];
+        else to.s[i] = ((const uint16_t *)w.scales)[k];
     }
 }
+template <bool TWICE>
 static __device__ __forceinline__ float scale_of(int type, uint32_t s, float of, const float *map, float offset)
 {
-    switch (type) {
-    case 0: return __uint_as_float(s);
-    case 1: return from_f16((uint16_t)s);
-    case 2: return from_bf16((uint16_t)s);
-    default: return map[s] * of + offset;
-    }
+    if (TWICE) return map[s] * of + offset;
+    return type == 0 ? __uint_as_float(s) : type == 1 ? from_f16((uint16_t)s) : from_bf16((uint16_t)s);
 }
 
-/* Four columns of two rows of A: numbers of lane g, t of a step. */
-struct strip_pair {
-    float4 even, odd;
-};
-static __device__ __forceinline__ strip_pair pair_of(const bl_cu_beside &b, int in, int row, int column)
-{
-    strip_pair p = {};
-    if (row >= b.rank) return p;
-    p.even = *(const float4 *)(b.a + row * in + column);
-    p.odd = *(const float4 *)(b.a + (row + 1) * in + column);
-    return p;
-}
-
-template <int BITS, bool TABLE, int STEPS>
+template <int BITS, bool TABLE, bool TWICE, int STEPS>
 __global__ void __launch_bounds__(WARPS *WARP, 2)
     join(const bl_cu_weight w, const bl_cu_beside b, int64_t row0, int rows, int strips_each, uint16_t *y, int64_t ldy)
 {
-    __shared__ float table[TABLE ? 1 << BITS : 1], map[MAP];
+    enum { STRIPS = WINDOW / (4 * BITS) }; /* of a window; a block begins with a whole one */
+    __shared__ float table[TABLE ? 1 << BITS : 1], map[TWICE ? MAP : 1];
     __shared__ uint4 strips_of_a[2][STEPS][2][WARP]; /* of the first and the last eight rows of a step, a lane each */
-    const int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4,
-              first = (blockIdx.x * WARPS + threadIdx.x / WARP) * WARP_ROWS, in = (int)w.in, strips = in / STRIP,
+    __shared__ __align__(16) uint8_t lines[DEPTH][ROWS * LINE];
+    const int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, block0 = blockIdx.x * ROWS,
+              mine = threadIdx.x / WARP * WARP_ROWS + g, in = (int)w.in, strips = in / STRIP,
               from = blockIdx.y * strips_each, to = min(from + strips_each, strips), rank = (int)b.rank,
               strips_a_group = max((int)w.group / STRIP, 1);
     const bool brings = threadIdx.x < STEPS * 2 * WARP; /* a lane of half of a step */
     const int brought = threadIdx.x / WARP * 8 + 2 * t; /* the first row of A of it */
-    const float offset = w.scale_type == 3 ? w.offset[0] : 0;
-    int row[2 * TILES];
-    uint32_t fb[TILES][STEPS][4];
+    const float offset = TWICE ? w.offset[0] : 0;
+    uint32_t fb[TILES][STEPS][4], scales_at[2 * TILES], put_at[2 * TILES];
     if (TABLE)
         for (int i = threadIdx.x; i < 1 << BITS; i += blockDim.x) table[i] = w.table[i];
-    if (w.scale_type == 3) map[threadIdx.x] = w.map[threadIdx.x];
+    if (TWICE) map[threadIdx.x] = w.map[threadIdx.x];
+
+    /* Two pieces of a window each, of a row and of the one 128 further. */
+    const uint8_t *codes[2];
+    const int piece = threadIdx.x % 2 * 16, line = threadIdx.x / 2;
 #pragma unroll
-    for (int i = 0; i < 2 * TILES; i++) row[i] = min(first + 8 * i + g, rows - 1);
+    for (int i = 0; i < 2; i++)
+        codes[i] = w.codes + (row0 + min(block0 + line + i * (ROWS / 2), rows - 1)) * w.row_bytes + piece;
+    auto bring = [&](int window) {
+        const int64_t at = (int64_t)from * (4 * BITS) + window * WINDOW;
+        const uint32_t here = shared_at(lines[window % DEPTH] + line * LINE + piece);
+        const bool whole = at + piece < w.row_bytes && window * STRIPS < to - from;
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            if (whole) copy16(here + i * (ROWS / 2 * LINE), codes[i] + at, 16);
+        copies_commit();
+    };
+    bring(0);
+    bring(1);
+
+    const float *a_row = b.a + (int64_t)brought * in + from * STRIP + 4 * g;
+    float4 even = {}, odd = {}; /* four columns of two rows of A */
+    const bool there = brings && brought < rank;
+    if (there) even = *(const float4 *)a_row, odd = *(const float4 *)(a_row + in);
+#pragma unroll
+    for (int i = 0; i < 2 * TILES; i++) { /* past the end the last row is made again */
+        const int row = min(block0 + mine + 8 * i, rows - 1);
+        scales_at[i] = (uint32_t)((row0 + row) * w.groups);
+        put_at[i] = (uint32_t)(row * ldy + 8 * t);
+    }
+    /* Strips that are left of a group, and of the one after it. */
+    int group = from / strips_a_group, left = 0, then = strips_a_group - from % strips_a_group;
+    strip_scales next;
+    float s[2 * TILES];
+    read_scales<TWICE>(w, scales_at, group, next);
 #pragma unroll
     for (int m = 0; m < TILES; m++)
 #pragma unroll
         for (int k = 0; k < STEPS; k++)
 #pragma unroll
             for (int c = 0; c < 4; c++) { /* rows g and g + 8 of the first eight k, of the others */
-                const int at = 16 * k + c / 2 * 8;
+                const int at = 16 * k + c / 2 * 8, row = min(block0 + mine + 16 * m + c % 2 * 8, rows - 1);
                 float2 v = make_float2(0, 0);
-                if (at < rank) v = *(const float2 *)(b.b + (row0 + row[2 * m + c % 2]) * rank + at + 2 * t);
+                if (at < rank) v = *(const float2 *)(b.b + (row0 + row) * rank + at + 2 * t);
                 fb[m][k][c] = two(v.x * b.scale, v.y * b.scale);
             }
 
-    strip_codes<BITS> now, next = {};
-    strip_pair pair = {};
-    take<BITS>(w, row0, row, from, strips_a_group, true, t, next);
-    if (brings) pair = pair_of(b, in, brought, from * STRIP + 4 * g);
-    for (int strip = from; strip < to; strip++) {
-        uint4(*a)[2][WARP] = strips_of_a[strip % 2];
-        float sum[TILES][4][4] = {};
-        now = next;
-        if (brings)
-            a[threadIdx.x / (2 * WARP)][threadIdx.x / WARP % 2][lane] = make_uint4(
-                two(pair.even.x, pair.odd.x), two(pair.even.y, pair.odd.y), two(pair.even.z, pair.odd.z),
-                two(pair.even.w, pair.odd.w));
-        if (strip + 1 < to) {
-            take<BITS>(w, row0, row, strip + 1, strips_a_group, false, t, next);
-            if (brings) pair = pair_of(b, in, brought, (strip + 1) * STRIP + 4 * g);
-        }
-        __syncthreads(); /* what is read here is written again after the next one */
+    uint16_t *out = y + from * STRIP;
+    for (int window = 0; window * STRIPS < to - from; window++) {
+        copies_wait<1>();
 #pragma unroll
-        for (int k = 0; k < STEPS; k++) {
-            const uint4 l = a[k][0][lane], h = a[k][1][lane];
-            const uint32_t low[4] = {l.x, l.y, l.z, l.w}, high[4] = {h.x, h.y, h.z, h.w};
+        for (int h = 0; h < STRIPS; h++) {
+            const int strip = from + window * STRIPS + h;
+            if (strip >= to) break;
+            uint4(*a)[2][WARP] = strips_of_a[STRIPS == 2 ? h : window % 2];
+            float sum[TILES][4][4];
+            if (brings)
+                a[threadIdx.x / (2 * WARP)][threadIdx.x / WARP % 2][lane] = make_uint4(
+                    two(even.x, odd.x), two(even.y, odd.y), two(even.z, odd.z), two(even.w, odd.w));
+            a_row += STRIP;
+            if (there && strip + 1 < to) even = *(const float4 *)a_row, odd = *(const float4 *)(a_row + in);
+            __syncthreads(); /* what is read here is written again after the next one */
+            if (h == 0) bring(window + 2);
+            if (left == 0) {
+                left = then;
+                then = strips_a_group;
 #pragma unroll
-            for (int m = 0; m < TILES; m++)
-#pragma unroll
-                for (int j = 0; j < 4; j++) mma(sum[m][j], fb[m][k], low[j], high[j]);
-        }
-#pragma unroll
-        for (int i = 0; i < 2 * TILES; i++) {
-            const float s = scale_of(w.scale_type, now.s[i], now.of[i], map, offset);
-            const int z = TABLE ? 0 : stored_zero(w, row0 + row[i], strip / strips_a_group);
-            float f[8];
-#pragma unroll
-            for (int j = 0; j < 8; j++) {
-                const uint32_t q = (uint32_t)(now.v[i] >> j * BITS) & ((1u << BITS) - 1);
-                f[j] = (TABLE ? table[q] : (float)((int)q - z)) * s + sum[i / 2][j % 4][i % 2 * 2 + j / 4];
+                for (int i = 0; i < 2 * TILES; i++)
+                    s[i] = scale_of<TWICE>(w.scale_type, next.s[i], next.of[i], map, offset);
+                if (++group < w.groups) read_scales<TWICE>(w, scales_at, group, next);
             }
-            if (first + 8 * i + g < rows) put8(y + (int64_t)(first + 8 * i + g) * ldy + strip * STRIP + 8 * t, f);
+            left--;
+#pragma unroll
+            for (int k = 0; k < STEPS; k++) {
+                const uint4 l = a[k][0][lane], u = a[k][1][lane];
+                const uint32_t low[4] = {l.x, l.y, l.z, l.w}, high[4] = {u.x, u.y, u.z, u.w};
+#pragma unroll
+                for (int m = 0; m < TILES; m++)
+#pragma unroll
+                    for (int j = 0; j < 4; j++)
+                        if (k) mma(sum[m][j], fb[m][k], low[j], high[j]);
+                        else mma_new(sum[m][j], fb[m][k], low[j], high[j]);
+            }
+            const uint8_t *of = lines[window % DEPTH] + mine * LINE + (h * STRIP + 8 * t) * BITS / 8;
+#pragma unroll
+            for (int i = 0; i < 2 * TILES; i++) {
+                const auto v = *(const typename codes_of<BITS>::word *)(of + 8 * i * LINE);
+                const int z = TABLE ? 0 : stored_zero(w, row0 + min(block0 + mine + 8 * i, rows - 1), group - 1);
+                float f[8];
+#pragma unroll
+                for (int j = 0; j < 8; j++) {
+                    const uint32_t q = (uint32_t)(v >> j * BITS) & ((1u << BITS) - 1);
+                    f[j] = (TABLE ? table[q] : (float)((int)q - z)) * s[i] + sum[i / 2][j % 4][i % 2 * 2 + j / 4];
+                }
+                put8(out + put_at[i], f);
+            }
+            out += STRIP;
         }
     }
 }
@@ -142,18 +166,19 @@ bool bl_cu_join_takes(const bl_cu_weight *w, const bl_cu_beside *b)
     const bool kind = (w->kind == BL_CU_TABLE && w->bits == 4) ||
                       (w->kind == BL_CU_INT && (w->bits == 4 || w->bits == 8));
     return kind && w->in % STRIP == 0 && (w->group % STRIP == 0 || w->group >= w->in) && b->rank % 8 == 0 &&
-           b->rank <= 64 && w->in < (1 << 24) && ((uintptr_t)b->a | (uintptr_t)b->b) % 16 == 0;
+           b->rank <= 64 && w->in < (1 << 24) && w->out * w->groups <= UINT32_MAX &&
+           ((uintptr_t)b->a | (uintptr_t)b->b | (uintptr_t)w->codes) % 16 == 0;
 }
 
-/* Strips of a block: as many as make the last of the blocks, two at a time on a processor, end soonest, where rows of B
- * are worth two strips. */
-static int64_t strips_each(int64_t high, int64_t strips, int sms)
+/* Strips of a block, whole windows: as many as make the last of the blocks, two at a time on a processor, end soonest,
+ * where what a block begins with is worth three strips. */
+static int64_t strips_each(int64_t high, int64_t strips, int whole, int sms)
 {
     int64_t best = 1, least = INT64_MAX;
-    for (int64_t each = 1; each <= strips; each++) {
+    for (int64_t each = whole; each < strips + whole; each += whole) {
         const int64_t blocks = high * ((strips + each - 1) / each), rounds = (blocks + 2 * sms - 1) / (2 * sms);
-        if (rounds * (each + 2) >= least) continue;
-        least = rounds * (each + 2);
+        if (rounds * (each + 3) >= least) continue;
+        least = rounds * (each + 3);
         best = each;
     }
     return best;
@@ -163,15 +188,16 @@ void bl_cu_join(bl_stream s, const bl_cu_weight *w, const bl_cu_beside *b, int64
                 int64_t ldy, int sms)
 {
     if (!rows) return;
-    const int64_t high = (rows + WARPS * WARP_ROWS - 1) / (WARPS * WARP_ROWS), strips = w->in / STRIP,
-                  each = strips_each(high, strips, sms);
+    const int64_t high = (rows + ROWS - 1) / ROWS, strips = w->in / STRIP,
+                  each = strips_each(high, strips, WINDOW / (4 * w->bits), sms);
     const dim3 grid((unsigned)high, (unsigned)((strips + each - 1) / each)); /* neighbours read the same of A */
-#define RUN(bits, table, steps)                                                                                        \
-    join<bits, table, steps><<<grid, WARPS * WARP, 0, s>>>(*w, *b, row0, (int)rows, (int)each, y, ldy)
-#define RANKS(bits, table) b->rank <= 16 ? (void)(RUN(bits, table, 1)) : (void)(RUN(bits, table, 4))
-    if (w->kind == BL_CU_TABLE) RANKS(4, true);
-    else if (w->bits == 4) RANKS(4, false);
-    else RANKS(8, false);
+#define RUN(bits, table, twice, steps)                                                                                 \
+    join<bits, table, twice, steps><<<grid, WARPS * WARP, 0, s>>>(*w, *b, row0, (int)rows, (int)each, y, ldy)
+#define RANKS(bits, table, twice) b->rank <= 16 ? (void)(RUN(bits, table, twice, 1)) : (void)(RUN(bits, table, twice, 4))
+    if (w->kind == BL_CU_TABLE && w->scale_type == 3) RANKS(4, true, true);
+    else if (w->kind == BL_CU_TABLE) RANKS(4, true, false);
+    else if (w->bits == 4) RANKS(4, false, false);
+    else RANKS(8, false, false);
 #undef RANKS
 #undef RUN
 }
