@@ -193,7 +193,8 @@ void bl_cu_join(bl_stream s, const bl_cu_weight *w, const bl_cu_beside *b, int64
     const dim3 grid((unsigned)high, (unsigned)((strips + each - 1) / each)); /* neighbours read the same of A */
 #define RUN(bits, table, twice, steps)                                                                                 \
     join<bits, table, twice, steps><<<grid, WARPS * WARP, 0, s>>>(*w, *b, row0, (int)rows, (int)each, y, ldy)
-#define RANKS(bits, table, twice) b->rank <= 16 ? (void)(RUN(bits, table, twice, 1)) : (void)(RUN(bits, table, twice, 4))
+#define RANKS(bits, table, twice)                                                                                      \
+    b->rank <= 16 ? (void)(RUN(bits, table, twice, 1)) : (void)(RUN(bits, table, twice, 4))
     if (w->kind == BL_CU_TABLE && w->scale_type == 3) RANKS(4, true, true);
     else if (w->kind == BL_CU_TABLE) RANKS(4, true, false);
     else if (w->bits == 4) RANKS(4, false, false);

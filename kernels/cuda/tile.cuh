@@ -1,5 +1,5 @@
-/* tile.cuh - tensor cores: copies into shared memory that are waited for, 8 x 8 pieces of bf16 from there into registers,
- * and a product of two. */
+/* tile.cuh - tensor cores: copies into shared memory that are waited for, 8 x 8 pieces of bf16 from there into
+ * registers, and a product of two. */
 #ifndef BL_KERNELS_CUDA_TILE_CUH
 #define BL_KERNELS_CUDA_TILE_CUH
 #include "device.cuh"
