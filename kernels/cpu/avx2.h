@@ -84,19 +84,23 @@ typedef struct bl_igemm {
     const float *bias; /* [out], or NULL */
     bl_put put;
     int threads;
-    int64_t rows, chunk, chunks;                                         /* all rows; outputs of one task, tasks */
-    int64_t block_rows, blocks;                                          /* where tasks share outputs (bl_igemm_plan) */
+    int64_t rows, chunk, chunks;       /* all rows; outputs of one task, tasks */
+    int64_t whole, block_rows, blocks; /* bl_igemm_plan: tasks of all rows, which come first; others are of a block */
     void (*task)(const struct bl_igemm *g, int64_t task, void *scratch); /* task 0 .. chunks */
 } bl_igemm;
-/* Tasks of `outs` outputs, and of a part of the rows where these are too few for the threads; the part of a task. */
+/* Tasks of `outs` outputs, as many as each thread can have alike; those left over by blocks of rows, block by block.
+ * The part of a task. */
 void bl_igemm_plan(bl_igemm *g, int64_t outs);
 typedef struct bl_igemm_part {
     int64_t row, n, first, after; /* outputs row .. row+n, rows first .. after-1 of x */
 } bl_igemm_part;
 static inline bl_igemm_part bl_igemm_part_of(const bl_igemm *g, int64_t task)
 {
-    const int64_t row = task / g->blocks * g->chunk, first = task % g->blocks * g->block_rows;
-    return (bl_igemm_part){row, BL_MIN(g->w->shape.out - row, g->chunk), first, BL_MIN(g->rows, first + g->block_rows)};
+    const int64_t rest = (g->w->shape.out + g->chunk - 1) / g->chunk - g->whole, part = task - g->whole;
+    const int64_t row = (part < 0 ? task : g->whole + part % rest) * g->chunk,
+                  first = part < 0 ? 0 : part / rest * g->block_rows;
+    return (bl_igemm_part){row, BL_MIN(g->w->shape.out - row, g->chunk), first,
+                           part < 0 ? g->rows : BL_MIN(g->rows, first + g->block_rows)};
 }
 /* Weights for tiles of products in integers: `outs` outputs row .. row+n, eight or sixteen, side by side.
  *     codes u8 [ldx / 4][outs][4], scale f32 and zero i32 [groups][outs], sum i32 [segs][outs] of the codes (shifted);

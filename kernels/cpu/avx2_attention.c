@@ -735,9 +735,10 @@ typedef struct job {
 static void tile_task(void *ctx, int64_t i, int lane)
 {
     const job *j = ctx;
-    tile t = j->tile[j->n - 1 - i / j->heads]; /* late tiles see most keys: they go first */
+    const int64_t at = bl_team_dealt(i, j->n * j->heads, j->c->threads);
+    tile t = j->tile[j->n - 1 - at / j->heads]; /* late tiles see most keys */
     t.steps = j->steps;
-    t.kv = i % j->heads;
+    t.kv = at % j->heads;
     attend_tile(&t, j->c->scratch[lane], t.own ? j->all : NULL);
 }
 static void own_task(void *ctx, int64_t i, int lane)

@@ -128,13 +128,20 @@ bool bl_igemm_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, co
 
 void bl_igemm_plan(bl_igemm *g, int64_t outs)
 {
-    enum { TASKS = 4, LEAST = 64, WHOLE = 32 }; /* of a thread; rows that a panel is worth, and of whole tiles */
-    const int64_t panels = (g->w->shape.out + outs - 1) / outs, wanted = (TASKS * g->threads + panels - 1) / panels;
-    const int64_t blocks = g->threads > 1 ? BL_MAX(BL_MIN(wanted, g->rows / LEAST), 1) : 1;
+    enum { LEAST = 64, TILE = 32, FILL = 32 }; /* rows: that a panel is worth, of whole tiles, and of filling one */
+    const int64_t panels = (g->w->shape.out + outs - 1) / outs, rest = panels % g->threads;
+    int64_t best = INT64_MAX;
     g->chunk = outs;
-    g->block_rows = ((g->rows + blocks - 1) / blocks + WHOLE - 1) / WHOLE * WHOLE;
-    g->blocks = (g->rows + g->block_rows - 1) / g->block_rows;
-    g->chunks = panels * g->blocks;
+    g->whole = panels - rest;
+    for (int64_t n = 1; n == 1 || (rest && n <= g->rows / LEAST); n++) {
+        const int64_t rows = ((g->rows + n - 1) / n + TILE - 1) / TILE * TILE, blocks = (g->rows + rows - 1) / rows,
+                      time = (rest * blocks + g->threads - 1) / g->threads * (rows + FILL);
+        if (time >= best) continue;
+        best = time;
+        g->block_rows = rows;
+        g->blocks = blocks;
+    }
+    g->chunks = g->whole + rest * g->blocks;
 }
 
 static bool of_integers(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)

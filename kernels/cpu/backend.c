@@ -88,7 +88,8 @@ static bl_status cpu_open(bl_backend *be, bl_err *e)
     if (c->isa < BL_ISA_AVX2) return BL_OK;
 
     BL_TRY(bl_team_new(bl_team_most(c->threads), &c->team, e));
-    if (!(c->stage = bl_new(BL_CPU_STAGE, 1, e)) || !(c->scratch = bl_new((size_t)c->threads, sizeof *c->scratch, e))) {
+    if (!(c->stage = bl_new((size_t)bl_cpu_stage(c), 1, e)) ||
+        !(c->scratch = bl_new((size_t)c->threads, sizeof *c->scratch, e))) {
         st = BL_E_NOMEM;
         goto out;
     }

@@ -6,7 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-enum { BL_CPU_SCRATCH = 384 * 1024, BL_CPU_STAGE = 512 * 1024 }; /* bytes: of one thread; of staged rows of x */
+/* Bytes: of one thread; of staged rows of x with one thread, and for each of up to so many. What a product does with
+ * its weights is done anew for as many rows as the stage holds. */
+enum { BL_CPU_SCRATCH = 384 * 1024, BL_CPU_STAGE = 512 * 1024, BL_CPU_STAGES = 4 };
 
 /* The family that a product of this kind last took: looking at every row for each of some hundred products of a token
  * takes longer than its attention. */
@@ -25,7 +27,7 @@ typedef struct bl_cpu {
     bl_isa isa;         /* what is used */
     bool vnni;          /* dot products of bytes of AVX2's width, where isa allows them */
     uint64_t now, peak; /* bytes of buffers */
-    void *stage;        /* BL_CPU_STAGE: transformed, quantized or padded rows of x */
+    void *stage;        /* bl_cpu_stage() bytes: transformed, quantized or padded rows of x */
     bl_team *team;      /* of as many threads: those of products and attention, the other ops are OpenMP's */
     void **scratch;     /* [threads] of BL_CPU_SCRATCH bytes, each allocated by its thread */
     bl_picked picked[BL_CPU_PICKED];
@@ -38,6 +40,10 @@ static inline int bl_cpu_threads(const bl_backend *be, double operations)
     return operations < 2e5 ? 1 : c->threads;
 }
 
+static inline int64_t bl_cpu_stage(const bl_cpu *c)
+{
+    return (int64_t)BL_CPU_STAGE * BL_MIN(c->threads, BL_CPU_STAGES);
+}
 static inline void *bl_cpu_at(const bl_tensor *t) { return t->buf ? (char *)t->buf->data + t->offset : NULL; }
 static inline float *bl_cpu_row(const bl_tensor *t, int64_t row) { return (float *)bl_cpu_at(t) + row * t->stride[0]; }
 static inline void bl_cpu_anew(const bl_weight_grad_args *a) /* what is added onto */

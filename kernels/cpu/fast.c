@@ -17,7 +17,8 @@ static void some_rows(void *ctx, int64_t i, int lane)
 }
 bl_status bl_cpu_each_row(bl_backend *be, double operations, int64_t n, bl_by_row *row, const void *args)
 {
-    const int threads = bl_cpu_threads(be, operations);
+    enum { WORTH = 40000 }; /* operations: ten microseconds, of threads that are awake */
+    const int threads = operations < WORTH ? 1 : ((const bl_cpu *)be->own)->threads;
     rows w = {row, args, n, BL_MIN(n, 2 * threads)};
     bl_team_run(((const bl_cpu *)be->own)->team, threads, some_rows, &w, w.tasks);
     return BL_OK;

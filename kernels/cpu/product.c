@@ -28,8 +28,8 @@ static bool staged(const bl_linear_args *a, bool integer)
     return integer || a->n_t || a->act.bits || a->w[0]->shape.in % 8;
 }
 
-/* Widths and rows of the stage; false: not even one row fits. */
-static bool measure(const bl_linear_args *a, const bl_weight *w, job *j)
+/* Widths and rows of a stage of so many bytes; false: not even one row fits. */
+static bool measure(const bl_linear_args *a, const bl_weight *w, int64_t stage, job *j)
 {
     j->staged = staged(a, j->integer);
     j->in8 = j->staged && !j->integer ? up8(j->in) : 0;
@@ -41,7 +41,7 @@ static bool measure(const bl_linear_args *a, const bl_weight *w, job *j)
         bl_icodes_of(&a->act, w, &j->codes);
         row += j->codes.ldx + 4 * (2 * j->codes.segs + (j->codes.blocked ? j->codes.segs : 1));
     }
-    j->rows = row ? (BL_CPU_STAGE - 64) / row : INT64_MAX;
+    j->rows = row ? (stage - 64) / row : INT64_MAX;
     if (j->rows > 24) j->rows = j->rows / 24 * 24; /* whole tiles */
     return j->rows >= 1 && (!j->staged || (j->in + bl_cpu_transform_width(a)) * 4 <= BL_CPU_SCRATCH);
 }
@@ -50,7 +50,7 @@ bool bl_product_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, 
 {
     job j = {.in = w->shape.in, .integer = integer};
     return ((const bl_cpu *)be->own)->isa >= isa && !a->transpose && bl_cpu_integer_weight(&a->act, w) == integer &&
-           measure(a, w, &j);
+           measure(a, w, BL_CPU_STAGE, &j); /* whatever the threads: families do not depend on them */
 }
 
 static void lay_out(job *j)
@@ -93,19 +93,37 @@ static void stage_row(const job *j, int64_t r, int64_t i, float *scratch)
     }
 }
 
-/* The tasks of all weights of a linear, one list: who is done with a weight goes on to the next. */
+/* The tasks of all weights of a linear, one list: who is done with a weight goes on to the next. Where some are of all
+ * rows and some of fewer, those come first, of all weights, and both are dealt out to the threads. */
 typedef struct list {
     const job *j;
-    int64_t row0;
+    int64_t row0, rows;
     bl_gemm g[BL_LINEAR_MOST];
     bl_igemm ig[BL_LINEAR_MOST];
-    int64_t tasks[BL_LINEAR_MOST];
+    int64_t tasks[BL_LINEAR_MOST], all, stage_tasks;
+    int dealt; /* to so many; 0: no */
 } list;
+static void dealt_task(const list *l, int64_t task, void *scratch)
+{
+    task = bl_team_dealt(task, l->all, l->dealt);
+    for (int i = 0; i < l->j->n_w; task -= l->ig[i++].whole)
+        if (task < l->ig[i].whole) {
+            l->ig[i].task(&l->ig[i], task, scratch);
+            return;
+        }
+    int i = 0;
+    for (int64_t rest; task >= (rest = l->tasks[i] - l->ig[i].whole); i++) task -= rest;
+    l->ig[i].task(&l->ig[i], l->ig[i].whole + task, scratch);
+}
 static void product_task(void *ctx, int64_t task, int lane)
 {
     const list *l = ctx;
     void *scratch = ((const bl_cpu *)l->j->be->own)->scratch[lane];
     int i = 0;
+    if (l->dealt) {
+        dealt_task(l, task, scratch);
+        return;
+    }
     for (; task >= l->tasks[i]; i++) task -= l->tasks[i];
     if (l->j->integer) l->ig[i].task(&l->ig[i], task, scratch);
     else l->g[i].task(&l->g[i], task, scratch);
@@ -113,7 +131,8 @@ static void product_task(void *ctx, int64_t task, int lane)
 static void stage_task(void *ctx, int64_t i, int lane)
 {
     const list *l = ctx;
-    stage_row(l->j, l->row0 + i, i, ((const bl_cpu *)l->j->be->own)->scratch[lane]);
+    for (int64_t r = l->rows * i / l->stage_tasks; r < l->rows * (i + 1) / l->stage_tasks; r++)
+        stage_row(l->j, l->row0 + r, r, ((const bl_cpu *)l->j->be->own)->scratch[lane]);
 }
 
 static bool few(const job *j, int64_t n) { return j->integer && n <= 8; }
@@ -136,8 +155,8 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
     const bl_linear_args *a = j->a;
     bl_cpu *c = j->be->own;
     bl_put put = a->accumulate ? BL_PUT_ADD : BL_PUT;
-    list l = {.j = j, .row0 = row0};
-    int64_t tasks = 0;
+    list l = {.j = j, .row0 = row0, .rows = n, .stage_tasks = BL_MIN(n, 4 * threads)};
+    bool blocks = false;
     for (int i = 0; i < j->n_w; i++) {
         float *y = bl_cpu_row(&a->y[i], row0);
         const float *bias = bl_cpu_at(&a->bias[i]);
@@ -151,7 +170,8 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
                                  .threads = threads,
                                  .rows = n};
             j->p[i]->plan_integer(&l.ig[i]);
-            tasks += l.tasks[i] = l.ig[i].chunks;
+            l.all += l.tasks[i] = l.ig[i].chunks;
+            blocks = blocks || l.ig[i].blocks > 1;
             continue;
         }
         l.g[i] = (bl_gemm){.threads = threads,
@@ -164,10 +184,11 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
                                  .put = put}};
         if (j->then.w) l.g[i].then = &j->then;
         j->p[i]->plan(&l.g[i], n);
-        tasks += l.tasks[i] = l.g[i].blocks * l.g[i].chunks;
+        l.all += l.tasks[i] = l.g[i].blocks * l.g[i].chunks;
     }
-    if (j->staged || j->raw8) bl_team_run(c->team, threads, stage_task, &l, n);
-    bl_team_run(c->team, few(j, n) ? lanes_even(tasks, threads) : threads, product_task, &l, tasks);
+    if (blocks) l.dealt = threads;
+    if (j->staged || j->raw8) bl_team_run(c->team, threads, stage_task, &l, l.stage_tasks);
+    bl_team_run(c->team, few(j, n) ? lanes_even(l.all, threads) : threads, product_task, &l, l.all);
 }
 
 /* A matrix of an adapter as a weight, by the cheapest family for these rows. Its input is padded by us. */
@@ -258,7 +279,8 @@ bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_f
         outputs += (double)a->w[i]->shape.out;
     }
     j.integer = !j.p[0]->plan;
-    if (!measure(a, a->w[0], &j)) return bl_fail(e, BL_E_INTERNAL, "linear: a row of x does not fit the stage");
+    if (!measure(a, a->w[0], bl_cpu_stage(c), &j))
+        return bl_fail(e, BL_E_INTERNAL, "linear: a row of x does not fit the stage");
     lay_out(&j);
     j.scale = a->act.scale;
     j.zero = a->act.zero;

@@ -201,3 +201,10 @@ void bl_team_run(bl_team *t, int threads, bl_team_task *task, void *ctx, int64_t
     }
     for (int64_t base = 0; base < n; base += most) run_job(t, threads, task, ctx, base, BL_MIN(n - base, most));
 }
+
+int64_t bl_team_dealt(int64_t i, int64_t n, int lanes)
+{
+    const int64_t each = n / lanes, lane = ((i + 1) * lanes - 1) / n, first = n * lane / lanes, k = i - first;
+    if (k == each) return each * lanes + first - each * lane; /* a lane that has one more: so many before it do */
+    return k * lanes + (k % 2 ? lanes - 1 - lane : lane);
+}

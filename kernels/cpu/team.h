@@ -23,4 +23,7 @@ int bl_team_most(int threads);
 bl_status bl_team_new(int threads, bl_team **out, bl_err *e);
 void bl_team_free(bl_team *t); /* NULL is fine */
 void bl_team_run(bl_team *t, int threads, bl_team_task *task, void *ctx, int64_t n);
+/* Where tasks become smaller: the number, in the order of their size, of what is task i of n then, dealt out so that
+ * each of `lanes` begins with as much as the others. */
+int64_t bl_team_dealt(int64_t i, int64_t n, int lanes);
 #endif

@@ -74,6 +74,26 @@ static void a_job_uses_no_more_lanes_than_it_says(void **state)
     jobs(2, 2, 0, 3, false);
 }
 
+/* 2 lanes have 4 each of 8: the first takes the largest, the second the two after it, the first the fourth, ... */
+static void what_becomes_smaller_is_dealt_out_like_cards(void **state)
+{
+    static const int64_t of_8[] = {0, 3, 4, 7, 1, 2, 5, 6}, of_7[] = {0, 3, 4, 1, 2, 5, 6}, of_3[] = {0, 1, 2};
+    (void)state;
+    for (int64_t i = 0; i < 8; i++) assert_int_equal(bl_team_dealt(i, 8, 2), of_8[i]);
+    for (int64_t i = 0; i < 7; i++) assert_int_equal(bl_team_dealt(i, 7, 2), of_7[i]);
+    for (int64_t i = 0; i < 3; i++) assert_int_equal(bl_team_dealt(i, 3, 8), of_3[i]);
+    for (int lanes = 1; lanes <= 17; lanes++)
+        for (int64_t n = 1; n <= 200; n++) {
+            bool seen[200] = {false};
+            for (int64_t i = 0; i < n; i++) {
+                const int64_t at = bl_team_dealt(i, n, lanes);
+                assert_in_range(at, 0, n - 1);
+                assert_false(seen[at]);
+                seen[at] = true;
+            }
+        }
+}
+
 static void teams_come_and_go_with_and_without_work(void **state)
 {
     bl_err e = {0};
@@ -116,6 +136,7 @@ int main(void)
         cmocka_unit_test(many_short_jobs_follow_each_other_without_a_pause),
         cmocka_unit_test(lanes_that_sleep_are_called_and_late_ones_touch_nothing),
         cmocka_unit_test(a_job_uses_no_more_lanes_than_it_says),
+        cmocka_unit_test(what_becomes_smaller_is_dealt_out_like_cards),
         cmocka_unit_test(teams_come_and_go_with_and_without_work),
         cmocka_unit_test(a_process_that_may_use_one_processor_has_no_more_lanes),
     };
