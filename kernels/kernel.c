@@ -68,9 +68,11 @@ static bl_shape shape_of(const bl_kernel *k, const bl_kernel_shape *s)
 }
 
 /* Of tables, those of 8-bit floats are multiplied with such floats. */
-static bl_actq act_of(const bl_kernel *k)
+static bl_actq act_of(const bl_kernel *k, const bl_kernel_shape *s)
 {
     if (k->abits && k->format->kind == BL_FMT_TABLE) return (bl_actq){.bits = k->abits, .unit = BL_ACT_FP8};
+    if (k->abits && s->act_group > 0)
+        return (bl_actq){.bits = k->abits, .symmetric = true, .unit = BL_ACT_GROUP, .group = s->act_group};
     return (bl_actq){.bits = k->abits, .symmetric = true};
 }
 
@@ -81,7 +83,7 @@ static bl_linear_args outline(const bl_kernel *k, const bl_backend *be, const bl
     *w = (bl_weight){.format = k->format, .shape = shape_of(k, s), .layout = k->family->layout};
     return (bl_linear_args){.x = bl_tensor_2d(NULL, 0, be->act, s->rows, wide),
                             .w = {w},
-                            .act = act_of(k),
+                            .act = act_of(k, s),
                             .transpose = k->family->transpose};
 }
 
@@ -193,7 +195,7 @@ bl_status bl_kernel_prepare(const bl_kernel *k, bl_backend *be, const bl_kernel_
                             bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_kernel_case c = {.shape = *s, .act = act_of(k), .transpose = k->family->transpose};
+    bl_kernel_case c = {.shape = *s, .act = act_of(k, s), .transpose = k->family->transpose};
     int64_t from = c.transpose ? s->out : s->in, to = c.transpose ? s->in : s->out;
     bl_tensor dense = {0};
     bl_buffer *y = NULL;
@@ -225,12 +227,16 @@ void bl_kernel_release(bl_backend *be, bl_kernel_case *c)
     *c = (bl_kernel_case){.shape = {0}};
 }
 
-/* Activations as the product sees them: symmetric, a scale for each row. */
+/* Activations as the product sees them: symmetric, a scale for each row or each group of it. */
 static void quantize_row(float *x, int64_t n, const bl_actq *q)
 {
     float most = (float)((1 << (q->bits - 1)) - 1), top = 0, scale;
     if (q->unit == BL_ACT_FP8) {
         bl_fp8_round(x, n);
+        return;
+    }
+    if (q->unit == BL_ACT_GROUP && n > q->group) {
+        for (int64_t i = 0; i < n; i += q->group) quantize_row(x + i, BL_MIN(q->group, n - i), q);
         return;
     }
     for (int64_t i = 0; i < n; i++) top = fmaxf(top, fabsf(x[i]));

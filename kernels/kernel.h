@@ -43,8 +43,9 @@ const bl_kernel *bl_kernel_pick(const bl_backend *be, const bl_linear_args *a, c
 
 /* ---- a product to check or to time a kernel on ---- */
 typedef struct bl_kernel_shape {
-    int64_t rows, out, in, group;
-} bl_kernel_shape; /* rows = M; group <= 0: the whole row */
+    int64_t rows, out, in, group; /* rows = M; group <= 0: the whole row */
+    int64_t act_group;            /* inputs that share a scale where activations are integers; 0: the whole row */
+} bl_kernel_shape;
 typedef struct bl_kernel_case {
     bl_kernel_shape shape;
     bl_tensor x, y; /* act [rows, in], f32 [rows, out]; transposed the other way round */

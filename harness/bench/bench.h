@@ -23,6 +23,7 @@ typedef struct bl_bench_opts {
     const int64_t *m;
     size_t n_m;                          /* rows; NULL: 1, 16, 128, 512 */
     int64_t group, threads, repetitions; /* group 0: 64, -1: whole row; repetitions 0: 5 */
+    int64_t act_group;                   /* inputs that share a scale of integer activations; 0: a whole row */
     double min_time;                     /* seconds a measurement; 0: 0.05 */
     uint64_t cold_bytes;                 /* of the copies of a weight that comes from memory; 0: twice the last cache */
     const char *out;    /* directory: kernels.h5 and kernels.json (Google Benchmark's); NULL: nothing is written */

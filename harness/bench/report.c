@@ -144,9 +144,11 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
     bl_arena *a = NULL;
     bl_column column[BL_COUNT(fields)];
     const char *shape = o->shape ? o->shape : "synth:smollm2-135m";
-    char now[32];
+    char now[32], calls[64] = "calls";
 
     bl_utc(now);
+    if (o->act_group)
+        snprintf(calls, sizeof calls, "calls, a scale for %lld activations of 8 bits", (long long)o->act_group);
     BL_TRY(bl_arena_new(&a, e));
     for (size_t i = 0; i < BL_COUNT(fields); i++) BL_TRY(column_of(&fields[i], r, a, &column[i], e));
     BL_TRY(bl_record_begin(path, "kernels", bl_hash_bytes(shape, strlen(shape)), &rec, e));
@@ -168,7 +170,7 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
                                    .driver = r->driver,
                                    .convention = gpu && o->narrow ? "graph replays, outputs as activations"
                                                  : gpu            ? "graph replays"
-                                                                  : "calls"};
+                                                                  : calls};
     BL_TRY(bl_bench_write_facts(rec, &facts, e));
     BL_TRY(bl_record_real(rec, "run/peak_integer_per_second", r->peak[1], "s-1", e));
     BL_TRY(bl_record_real(rec, "run/min_seconds", o->min_time, "s", e));

@@ -9,7 +9,7 @@
 typedef struct opts {
     bl_cli_common common;
     const char *shape, *filter, *rows, *out, *model, *method, *device, *against, *outside, *outside_format;
-    int64_t rounds, group, repetitions, request, decode, mem_limit, vectors, dim;
+    int64_t rounds, group, act_group, repetitions, request, decode, mem_limit, vectors, dim;
     int isa;
     bool alone, stream, deterministic, narrow;
     double min_time;
@@ -24,6 +24,8 @@ static const bl_opt rows[] = {
      .doc = "kernels: numbers of rows"},
     {"group", BL_OPT_INT, .min = -1, .max = 65536, .def.i = 64, .at = offsetof(opts, group), .arg = "N",
      .doc = "kernels: weights that share a scale; -1: a whole row"},
+    {"act-group", BL_OPT_INT, .min = 0, .max = 65536, .at = offsetof(opts, act_group), .arg = "N",
+     .doc = "kernels: inputs that share a scale of activations of 8 bits, as models with +a8 have 32; 0: a whole row"},
     {"min-time", BL_OPT_REAL, .min = 0.0001, .max = 60, .def.r = 0.05, .at = offsetof(opts, min_time), .arg = "S",
      .doc = "kernels: seconds of a repetition"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o',
@@ -94,6 +96,7 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
                         .m = m,
                         .n_m = n_m,
                         .group = o->group,
+                        .act_group = o->act_group,
                         .threads = o->common.threads,
                         .repetitions = o->repetitions,
                         .min_time = o->min_time,
@@ -128,17 +131,18 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
                "in cache.\n",
                r.read_bytes_per_second / 1e9, r.peak[0] / 1e12, 100 * (r.drift - 1));
     } else if (!o->common.quiet && !o->common.json) {
-        char read[64] = "";
+        char read[64] = "", scales[64] = "one scale a row";
+        if (o->act_group) snprintf(scales, sizeof scales, "a scale for %lld inputs", (long long)o->act_group);
         if (r.read_bytes_per_second > 0)
             snprintf(read, sizeof read, "%.1f GB/s with which memory is read, and of ", r.read_bytes_per_second / 1e9);
         printf(
             "\n%s, %s, %d threads; median of %lld repetitions, all kernels in turn.\n"
             "max: of %s%.0f GFLOP/s, with 8-bit activations %.0f Gop/s, that the processor does in registers, all "
-            "measured in this call.\n"
+            "measured in this call; activations of 8 bits have %s.\n"
             "memory: the weight comes from memory, as in a model; cache: it stays in the cache, as in none. OpenBLAS: "
             "its fp32 time (its code for %s) over the kernel's. spread: slowest over fastest repetition in cache.\n",
             r.device.name, r.device.simd, r.device.threads, (long long)o->repetitions, read, r.peak[0] / 1e9,
-            r.peak[1] / 1e9, r.blas_core);
+            r.peak[1] / 1e9, scales, r.blas_core);
         if (r.drift > 1.15)
             printf("Not a quiet machine: OpenBLAS itself was %.2f times slower in one repetition than in another "
                    "(neighbours, or a processor that slows down; load %.1f before).\n",
@@ -292,8 +296,13 @@ static bl_status against(const char *kind, const opts *o, int *exit_code, bl_err
     const struct {
         const char *name;
         int64_t v;
-    } whole[] = {{"--group", o->group},     {"--repetitions", o->repetitions}, {"--threads", o->common.threads},
-                 {"--request", o->request}, {"--decode", o->decode},           {"--mem-limit", o->mem_limit}};
+    } whole[] = {{"--group", o->group},
+                 {"--act-group", o->act_group},
+                 {"--repetitions", o->repetitions},
+                 {"--threads", o->common.threads},
+                 {"--request", o->request},
+                 {"--decode", o->decode},
+                 {"--mem-limit", o->mem_limit}};
     const struct {
         const char *name, *s;
     } text[] = {{"--filter", o->filter},

@@ -179,6 +179,36 @@ static void every_distinct_layer_shape_is_timed_once_for_each_number_of_rows(voi
     bl_arena_free(a);
 }
 
+/* A result is compared with sums over activations that were rounded by themselves: with scales of rows where groups
+ * have theirs it would be a hundred million times farther off. */
+static void integer_activations_have_the_scales_that_are_asked_for(void **state)
+{
+    bl_err e = {0};
+    bl_arena *a = NULL;
+    bl_bench_result r;
+    bl_bench_opts o = quick("linear_w8a8_ref", NULL);
+    (void)state;
+    NEEDS_BENCHMARK();
+    a = arena();
+    for (o.act_group = 0; o.act_group <= 32; o.act_group += 16) {
+        assert_ok(bl_bench_kernels(&o, a, &r, &e));
+        assert_int_equal(r.n_wrong, 0);
+        assert_int_equal(r.n, 4 * BL_COUNT(rows) * 2);
+        for (size_t i = 1; i < r.n; i += 2) assert_true(r.row[i].nmse < 1e-11);
+    }
+    bl_backend *be;
+    bl_kernel_case c;
+    assert_ok(bl_backend_open(&(bl_backend_opts){.threads = 1}, &be, &e));
+    assert_ok(bl_kernel_prepare(bl_kernel_find("linear_w8a8_ref"), be,
+                                &(bl_kernel_shape){.rows = 1, .out = 8, .in = 64, .group = 32, .act_group = 16}, &c,
+                                &e));
+    assert_int_equal(c.act.unit, BL_ACT_GROUP);
+    assert_int_equal(c.act.group, 16);
+    bl_kernel_release(be, &c);
+    bl_backend_close(be);
+    bl_arena_free(a);
+}
+
 static void nothing_is_written_unless_asked(void **state)
 {
     bl_err e = {0};
@@ -548,6 +578,7 @@ int main(void)
         cmocka_unit_test(a_wrong_kernel_is_named_and_not_timed),
         cmocka_unit_test(a_kernel_that_fails_stops_the_bench_and_leaves_nothing),
         cmocka_unit_test(every_distinct_layer_shape_is_timed_once_for_each_number_of_rows),
+        cmocka_unit_test(integer_activations_have_the_scales_that_are_asked_for),
         cmocka_unit_test(nothing_is_written_unless_asked),
         cmocka_unit_test(a_filter_that_fits_no_kernel_is_refused),
         cmocka_unit_test(without_google_benchmark_the_missing_package_is_named),
