@@ -21,7 +21,7 @@ What is in FILE from its first "## " on, notes about the numbers, stays.
 
 GNU 12.2 loses llama.cpp's tile configuration where the processor has AMX (its library ends with an illegal
 instruction): give it another compiler, or clang for ggml-cpu/amx/mmq.cpp. In the products activations of 8 bits have
-one scale a token, and weights are symmetric.
+one scale a token or, as in the models, one for 32 inputs; weights are symmetric.
 
 Files are made in DIR and used again where they are there. COMMAND runs each measurement and may wait for a quiet
 machine: /usr/bin/chrt, a lock, a queue.
@@ -49,6 +49,8 @@ OTHER = [("8-bit activations", None, "a8+head", 1.0, 1.1), ("fp32 activations", 
 # weights, activations, kernels, asked
 PRODUCTS = [("int4", "8 bits", "lanes_w4a8_*", 5), ("int4", "fp32", "lanes_int4_*", 4),
             ("int2", "8 bits", "lanes_w2a8_*", 8), ("int1", "8 bits", "lanes_w1a8_*", 9)]
+# inputs that share a scale of activations of 8 bits; 0: all of a row
+SCALES = [(0, ", one scale"), (32, ", one for 32")]
 
 QUANTIZE = """
 import ctypes, sys, llama_cpp as l
@@ -290,12 +292,13 @@ def report(o, done, used, kernels):
             o.group, blas_core()), "",
         "| weight | activations | kernel | us | GB/s | OpenBLAS |", "| --- | --- | --- | ---: | ---: | ---: |"]
     for weight, act, name, asked in PRODUCTS:
-        for r in kernels:
-            if r["kernel"].startswith(name[:-1]):
-                out.append("| %s | %s | `%s` | %.0f | %.1f | %s |" % (
-                    weight, act, r["kernel"], r["cold_seconds"] * 1e6, r["bytes"] / r["cold_seconds"] / 1e9,
-                    against(r["cold_openblas_ratio"], asked)))
-    blas = [r for r in kernels if r["kernel"] == "openblas"][0]
+        for rows, scales in zip(kernels, SCALES if act == "8 bits" else [(0, "")]):
+            for r in rows:
+                if r["kernel"].startswith(name[:-1]):
+                    out.append("| %s | %s%s | `%s` | %.0f | %.1f | %s |" % (
+                        weight, act, scales[1], r["kernel"], r["cold_seconds"] * 1e6,
+                        r["bytes"] / r["cold_seconds"] / 1e9, against(r["cold_openblas_ratio"], asked)))
+    blas = [r for r in kernels[0] if r["kernel"] == "openblas"][0]
     out.append("| fp32 | fp32 | OpenBLAS | %.0f | %.1f | 1 |" % (blas["cold_seconds"] * 1e6,
                                                                   blas["bytes"] / blas["cold_seconds"] / 1e9))
     return "\n".join(out) + "\n"
@@ -331,7 +334,8 @@ def main():
         command = [o.bitladder, "bench", "kernels", "--shape", "4096x14336", "--rows", "1", "--group", str(o.group),
                    "--repetitions", "9", "--threads", str(o.threads), "--json", "--quiet", "--filter",
                    ",".join(p[2] for p in PRODUCTS)] + limited(o.instructions)
-        text = report(o, done, used, measured(o, {"kernels": command}))
+        kernels = [measured(o, {"kernels": command + ["--act-group", str(n)]}) for n, _ in SCALES]
+        text = report(o, done, used, kernels)
     if o.out:
         record.write(o.out, text)
     print(text, end="")
