@@ -159,13 +159,4 @@ static void plan(bl_igemm *g)
     g->task = run_task;
 }
 
-static bool of_integers(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return bl_igemm_fits(be, BL_ISA_AMX, a, w, TILE_OUT, false);
-}
-static bool of_blocks(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return bl_igemm_fits(be, BL_ISA_AMX, a, w, TILE_OUT, true);
-}
-
-BL_IGEMM(amx, 0.16, 0.005)
+BL_IGEMM(amx, BL_ISA_AMX, 0.16, 0.005)

@@ -120,9 +120,17 @@ void bl_lanes_panel(const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t
 bool bl_igemm_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, int64_t outs,
                    bool blocks);
 
-/* The families of products of many rows in integers, of integers and of GGUF blocks, by of_integers, of_blocks and
- * plan. */
-#define BL_IGEMM(isa, decode, product)                                                                                 \
+/* The families of products of many rows in integers, of integers and of GGUF blocks, with these instructions, by plan;
+ * TILE_OUT outputs a panel. */
+#define BL_IGEMM(isa, level, decode, product)                                                                          \
+    static bool of_integers(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)                         \
+    {                                                                                                                  \
+        return bl_igemm_fits(be, level, a, w, TILE_OUT, false);                                                        \
+    }                                                                                                                  \
+    static bool of_blocks(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)                           \
+    {                                                                                                                  \
+        return bl_igemm_fits(be, level, a, w, TILE_OUT, true);                                                         \
+    }                                                                                                                  \
     const bl_kernel_family bl_family_igemm_##isa = {                                                                   \
         .op = "linear",                                                                                                \
         .backend = "cpu",                                                                                              \

@@ -144,13 +144,4 @@ void bl_igemm_plan(bl_igemm *g, int64_t outs)
     g->chunks = g->whole + rest * g->blocks;
 }
 
-static bool of_integers(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return bl_igemm_fits(be, BL_ISA_AVX2, a, w, TILE_OUT, false);
-}
-static bool of_blocks(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return bl_igemm_fits(be, BL_ISA_AVX2, a, w, TILE_OUT, true);
-}
-
-BL_IGEMM(avx2, 0.15, 0.03)
+BL_IGEMM(avx2, BL_ISA_AVX2, 0.15, 0.03)

@@ -88,4 +88,28 @@ static void plan(bl_igemm *g)
     g->chunks = (g->w->shape.out + g->chunk - 1) / g->chunk;
     g->task = run_task;
 }
+
+BL_INLINE bool igemv_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w)
+{
+    return a->x.dim[0] <= 2 && !w->layout && w->format->kind == BL_FMT_INT && bl_product_fits(be, isa, a, w, true);
+}
+
+/* The family with these instructions. */
+#define BL_IGEMV(name, isa, product)                                                                                   \
+    static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)                          \
+    {                                                                                                                  \
+        return igemv_fits(be, isa, a, w);                                                                              \
+    }                                                                                                                  \
+    const bl_kernel_family bl_family_igemv_##name = {                                                                  \
+        .op = "linear",                                                                                                \
+        .backend = "cpu",                                                                                              \
+        .doc = "one or two rows of activations quantized to integers, exact sums of every group",                      \
+        .bitwise = true,                                                                                               \
+        .nmse_limit = 1e-11,                                                                                           \
+        .decode_ns = 0.02,                                                                                             \
+        .product_ns = product,                                                                                         \
+        .applicable = applicable,                                                                                      \
+        .run = bl_product_run,                                                                                         \
+        .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan},                                  \
+    };
 #endif

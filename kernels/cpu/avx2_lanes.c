@@ -214,38 +214,5 @@ void bl_lanes_panel(const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t
 }
 
 /* ---- up to eight rows ---- */
-static bool in_floats(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return fits(be, BL_ISA_AVX2, a, w, false);
-}
-static bool in_integers(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return fits(be, BL_ISA_AVX2, a, w, true);
-}
-
-const bl_kernel_family bl_family_lanes_avx2 = {
-    .op = "linear",
-    .backend = "cpu",
-    .doc = "up to eight rows, sixteen outputs side by side",
-    .layout = BL_LAYOUT_LANES,
-    .bitwise = true,
-    .nmse_limit = 1e-11,
-    .decode_ns = 0.01,
-    .product_ns = 0.07,
-    .applicable = in_floats,
-    .run = bl_product_run,
-    .own = &(const bl_cpu_product){.source = bl_source_of, .plan = plan_floats},
-};
-const bl_kernel_family bl_family_ilanes_avx2 = {
-    .op = "linear",
-    .backend = "cpu",
-    .doc = "up to eight rows of activations quantized to integers, sixteen outputs side by side",
-    .layout = BL_LAYOUT_LANES,
-    .bitwise = true,
-    .nmse_limit = 1e-11,
-    .decode_ns = 0.01,
-    .product_ns = 0.02,
-    .applicable = in_integers,
-    .run = bl_product_run,
-    .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan_integers},
-};
+BL_LANES_FLOATS(avx2, BL_ISA_AVX2, 0.01, 0.07)
+BL_LANES_INTEGERS(avx2, BL_ISA_AVX2, 0.02)

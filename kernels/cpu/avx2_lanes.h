@@ -464,4 +464,31 @@ static bool fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, cons
            bl_product_fits(be, isa, a, w, integer) &&
            (seg % BL_RUN == 0 || seg >= g.in || (b && b->words && seg == BL_RUN / 2));
 }
+
+/* A family with these instructions: of floats or of activations in integers. */
+#define BL_LANES(id, isa, integer, what, decode, product, planned)                                                     \
+    static bool id##_fits(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)                           \
+    {                                                                                                                  \
+        return fits(be, isa, a, w, integer);                                                                           \
+    }                                                                                                                  \
+    const bl_kernel_family bl_family_##id = {                                                                          \
+        .op = "linear",                                                                                                \
+        .backend = "cpu",                                                                                              \
+        .doc = what,                                                                                                   \
+        .layout = BL_LAYOUT_LANES,                                                                                     \
+        .bitwise = true,                                                                                               \
+        .nmse_limit = 1e-11,                                                                                           \
+        .decode_ns = decode,                                                                                           \
+        .product_ns = product,                                                                                         \
+        .applicable = id##_fits,                                                                                       \
+        .run = bl_product_run,                                                                                         \
+        .own = &(const bl_cpu_product){.source = bl_source_of, planned},                                               \
+    };
+#define BL_LANES_FLOATS(name, isa, decode, product)                                                                    \
+    BL_LANES(lanes_##name, isa, false, "up to eight rows, sixteen outputs side by side", decode, product,              \
+             .plan = plan_floats)
+#define BL_LANES_INTEGERS(name, isa, product)                                                                          \
+    BL_LANES(ilanes_##name, isa, true,                                                                                 \
+             "up to eight rows of activations quantized to integers, sixteen outputs side by side", 0.01, product,     \
+             .plan_integer = plan_integers)
 #endif

@@ -94,13 +94,4 @@ static void plan(bl_igemm *g)
     g->task = run_task;
 }
 
-static bool of_integers(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return bl_igemm_fits(be, BL_ISA_AVX512, a, w, TILE_OUT, false);
-}
-static bool of_blocks(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return bl_igemm_fits(be, BL_ISA_AVX512, a, w, TILE_OUT, true);
-}
-
-BL_IGEMM(avx512, 0.12, 0.01)
+BL_IGEMM(avx512, BL_ISA_AVX512, 0.12, 0.01)

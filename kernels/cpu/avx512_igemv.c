@@ -2,21 +2,4 @@
 #include "avx2.h"
 #include "avx2_igemv.h"
 
-static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return a->x.dim[0] <= 2 && !w->layout && w->format->kind == BL_FMT_INT &&
-           bl_product_fits(be, BL_ISA_AVX512, a, w, true);
-}
-
-const bl_kernel_family bl_family_igemv_avx512 = {
-    .op = "linear",
-    .backend = "cpu",
-    .doc = "one or two rows of activations quantized to integers, exact sums of every group",
-    .bitwise = true,
-    .nmse_limit = 1e-11,
-    .decode_ns = 0.02,
-    .product_ns = 0.05,
-    .applicable = applicable,
-    .run = bl_product_run,
-    .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan},
-};
+BL_IGEMV(avx512, BL_ISA_AVX512, 0.05)

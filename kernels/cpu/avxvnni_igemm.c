@@ -3,13 +3,4 @@
 #include "avx2.h"
 #include "avx2_igemm.h"
 
-static bool of_integers(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return ((const bl_cpu *)be->own)->vnni && bl_igemm_fits(be, BL_ISA_AVXVNNI, a, w, TILE_OUT, false);
-}
-static bool of_blocks(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
-{
-    return ((const bl_cpu *)be->own)->vnni && bl_igemm_fits(be, BL_ISA_AVXVNNI, a, w, TILE_OUT, true);
-}
-
-BL_IGEMM(avxvnni, 0.15, 0.02)
+BL_IGEMM(avxvnni, BL_ISA_AVXVNNI, 0.15, 0.02)

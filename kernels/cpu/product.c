@@ -49,7 +49,9 @@ static bool measure(const bl_linear_args *a, const bl_weight *w, int64_t stage, 
 bool bl_product_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, bool integer)
 {
     job j = {.in = w->shape.in, .integer = integer};
-    return ((const bl_cpu *)be->own)->isa >= isa && !a->transpose && bl_cpu_integer_weight(&a->act, w) == integer &&
+    const bl_cpu *c = be->own;
+    if (isa == BL_ISA_AVXVNNI && !c->vnni) return false; /* with more of AVX-512 it may still not be there */
+    return c->isa >= isa && !a->transpose && bl_cpu_integer_weight(&a->act, w) == integer &&
            measure(a, w, BL_CPU_STAGE, &j); /* whatever the threads: families do not depend on them */
 }
 

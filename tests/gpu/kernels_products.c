@@ -4,33 +4,34 @@
 #include "kernels/hadamard.h"
 
 static const bl_kernel_shape shapes[] = {
-    /* rows, out, in, group: odd rows, N = 1024, K = 11008 and 576, ragged groups, widths that are no whole vectors */
-    {1, 33, 64, 32},
-    {2, 6, 576, 64},
-    {3, 40, 172, 172},
-    {5, 1024, 11008, 128},
-    {17, 1024, 576, 64},
-    {7, 9, 341, 0},
-    {31, 130, 1184, 16},
-    {1, 5, 256, 4},
-    {16, 77, 1536, 96},
-    {129, 257, 512, 512},
-    {4, 576, 1536, 64},
-    {9, 48, 2048, 0},
-    {300, 64, 256, 128},
+    /* rows, out, in, group, act_group: odd rows, N = 1024, K = 11008 and 576, ragged groups, widths that are no whole
+       vectors */
+    {1, 33, 64, 32, 0},
+    {2, 6, 576, 64, 0},
+    {3, 40, 172, 172, 0},
+    {5, 1024, 11008, 128, 0},
+    {17, 1024, 576, 64, 0},
+    {7, 9, 341, 0, 0},
+    {31, 130, 1184, 16, 0},
+    {1, 5, 256, 4, 0},
+    {16, 77, 1536, 96, 0},
+    {129, 257, 512, 512, 0},
+    {4, 576, 1536, 64, 0},
+    {9, 48, 2048, 0, 0},
+    {300, 64, 256, 128, 0},
     /* few rows and groups of 128: outputs that are no whole tiles, k that one block or several share */
-    {1, 40, 512, 128},
-    {2, 33, 768, 128},
-    {3, 2130, 256, 128},
-    {8, 77, 4096, 128},
-    {16, 21, 14336, 128},
+    {1, 40, 512, 128, 0},
+    {2, 33, 768, 128, 0},
+    {3, 2130, 256, 128, 0},
+    {8, 77, 4096, 128, 0},
+    {16, 21, 14336, 128, 0},
     /* many rows: outputs that are no whole tiles, k that many blocks share, every group, odd numbers of chunks */
-    {64, 300, 4096, 128},
-    {33, 1024, 11008, 64},
-    {129, 257, 896, 32},
-    {256, 130, 640, 0},
-    {17, 4100, 1024, 256},
-    {100, 31, 128, 128},
+    {64, 300, 4096, 128, 0},
+    {33, 1024, 11008, 64, 0},
+    {129, 257, 896, 32, 0},
+    {256, 130, 640, 0, 0},
+    {17, 4100, 1024, 256, 0},
+    {100, 31, 128, 128, 0},
 };
 
 static void every_kernel_stays_within_its_limit(void **state)
@@ -192,7 +193,7 @@ static void many_rows_are_those_of_plain_c(void **state)
 {
     static const int64_t rows[] = {1, 16, 17, 32, 33, 64, 65, 128, 129, 256}, in[] = {384, 4352},
                          group[] = {128, 32, 64, 256, 4352};
-    const bl_kernel_shape one = {64, 64, 256, 128};
+    const bl_kernel_shape one = {64, 64, 256, 128, 0};
     (void)state;
     BL_NEEDS_GPU;
     if (!bl_kernel_takes(bl_kernel_find("mid_int4_cuda"), gpu, &one)) {
@@ -225,7 +226,7 @@ static void bytes_are_multiplied_to_the_bits_of_plain_c(void **state)
         {"int8", 300, 9000, 272, 272, true, false},  {"int4", 513, 8900, 416, 416, true, false},
         {"int4", 200, 17000, 384, 128, false, true},
     };
-    const bl_kernel_shape one = {64, 64, 256, 0};
+    const bl_kernel_shape one = {64, 64, 256, 0, 0};
     (void)state;
     BL_NEEDS_GPU;
     if (!bl_kernel_takes(bl_kernel_find("whole_w4a8_cuda"), gpu, &one)) {
@@ -294,7 +295,7 @@ static void eight_bit_floats_are_multiplied_as_they_are(void **state)
         {257, 300, 1040, 1040, BL_F32}, {31, 205, 11008, 128, BL_F16}, {129, 512, 1536, 256, BL_F32},
         {300, 9000, 272, 272, BL_F32},  {513, 8900, 400, 128, BL_F16},
     };
-    const bl_kernel_shape one = {64, 64, 256, 0};
+    const bl_kernel_shape one = {64, 64, 256, 0, 0};
     (void)state;
     BL_NEEDS_GPU;
     const bool hopper = bl_kernel_takes(bl_kernel_find("whole_fp8a8_cuda"), gpu, &one);
@@ -354,7 +355,7 @@ static void eight_bit_floats_are_multiplied_as_they_are(void **state)
 static void sums_of_eight_bit_floats_do_not_drift(void **state)
 {
     enum { ROWS = 40, OUT = 64 };
-    const bl_kernel_shape one = {64, 64, 256, 0};
+    const bl_kernel_shape one = {64, 64, 256, 0, 0};
     (void)state;
     BL_NEEDS_GPU;
     if (!bl_kernel_takes(bl_kernel_find("whole_fp8a8_cuda"), gpu, &one)) skip();

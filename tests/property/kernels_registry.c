@@ -6,10 +6,11 @@ static bl_err e;
 static bl_backend *fast, *plain;
 
 static const bl_kernel_shape shapes[] = {
-    /* rows, out, in, group; the last ones: more rows, more outputs than a transposed product does at once */
-    {1, 33, 64, 32},     {2, 6, 576, 64}, {3, 40, 172, 172}, {4, 13, 1536, 128}, {5, 7, 256, 64},
-    {7, 9, 341, 0},      {1, 48, 64, 32}, {2, 16, 576, 64},  {7, 32, 1536, 0},   {30, 17, 192, 64},
-    {100, 11, 1184, 16}, {1, 5, 256, 4},  {200, 34, 72, 8},  {7, 520, 40, 8},    {5, 16, 512, 128},
+    /* rows, out, in, group, act_group; the last ones: more rows, more outputs than a transposed product does at once */
+    {1, 33, 64, 32, 0},     {2, 6, 576, 64, 0},     {3, 40, 172, 172, 0}, {4, 13, 1536, 128, 0}, {5, 7, 256, 64, 0},
+    {7, 9, 341, 0, 0},      {1, 48, 64, 32, 0},     {2, 16, 576, 64, 0},  {7, 32, 1536, 0, 0},   {30, 17, 192, 64, 0},
+    {100, 11, 1184, 16, 0}, {1, 5, 256, 4, 0},      {200, 34, 72, 8, 0},  {7, 520, 40, 8, 0},    {5, 16, 512, 128, 0},
+    {3, 32, 384, 64, 32},   {140, 160, 96, 32, 32},
 };
 
 static int set_up(void **state)
@@ -79,7 +80,7 @@ static void a_family_that_takes_every_format_does(void **state)
 {
     const bl_kernel *k;
     const bl_kernel_family *last = NULL;
-    const bl_kernel_shape few[] = {{1, 5, 256, 4}, {4, 7, 256, 64}};
+    const bl_kernel_shape few[] = {{1, 5, 256, 4, 0}, {4, 7, 256, 64, 0}};
     (void)state;
     for (size_t i = 0; (k = bl_kernel_at(i)) != NULL; i++) {
         bl_kernel form = {.name = k->name, .family = k->family, .abits = k->abits};
@@ -164,9 +165,9 @@ static void bytes_are_those_of_the_packed_weight_and_the_activations(void **stat
 {
     (void)state;
     /* 4 x 64 codes of 4 bits, two groups of a fp16 scale and a packed zero (one byte a row); x 1 x 64, y 1 x 4 */
-    bl_kernel_shape s = {1, 4, 64, 32};
+    bl_kernel_shape s = {1, 4, 64, 32, 0};
     assert_true(bl_kernel_bytes(bl_kernel_find("linear_int4_ref"), &s) == 4 * (32 + 4 + 1) + 4 * 68);
-    assert_true(bl_kernel_flops(&(bl_kernel_shape){3, 5, 7, 0}) == 2 * 105);
+    assert_true(bl_kernel_flops(&(bl_kernel_shape){3, 5, 7, 0, 0}) == 2 * 105);
 }
 
 int main(void)
