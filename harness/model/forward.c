@@ -41,7 +41,7 @@ static bl_status compute(bl_pass *p, bl_err *e)
         if (p->trace)
             BL_TRY(download(m->be, bl_tensor_rows(p->x, p->trace_row, 1), p->trace + block * m->config.dim, e));
         BL_TRY(bl_block_acquire(m, block, e));
-        p->narrow = block + 1 == m->config.n_layers;
+        p->narrow = block + 1 == m->config.n_layers && !p->by_list; /* a step wants all its rows */
         st = bl_pass_block(p, block, e);
         if (st == BL_OK) bl_block_ahead(m, block + 1);
         if (st == BL_OK && m->stream) st = p->be->ops->sync(p->be, e); /* before its weights go */
@@ -49,9 +49,8 @@ static bl_status compute(bl_pass *p, bl_err *e)
         if (st != BL_OK) goto out;
     }
     bl_tensor wanted = bl_tensor_rows(p->hidden, 0, p->b->n_want);
-    if (p->b->n_want)
-        BL_TRY(m->be->ops->rmsnorm(
-            m->be, &(bl_rmsnorm_args){.x = wanted, .weight = m->norm.weight, .y = wanted, .eps = m->config.eps}, e));
+    const bl_rmsnorm_args last = {p->by_list ? p->x : wanted, m->norm.weight, wanted, m->config.eps};
+    if (p->b->n_want) BL_TRY(m->be->ops->rmsnorm(m->be, &last, e));
 out:
     if (st != BL_OK) bl_block_forget_ahead(m);
     return st;
@@ -65,9 +64,20 @@ static bool is_step(const bl_batch *b)
     return b->n_want == b->n_seq;
 }
 
+/* Tokens that the backend has, in place of those of the lists. */
+static bl_status put_ids(bl_pass *p, bl_tensor ids, bl_err *e)
+{
+    bl_pass_plan *plan = &p->m->own->plan;
+    const int64_t n = ids.dim[0];
+    const bl_tensor from = bl_tensor_2d(ids.buf, ids.offset, BL_I32, n, 1),
+                    to = bl_tensor_2d(plan->t_ids.buf, plan->t_ids.offset, BL_I32, n, 1);
+    plan->staged = 0; /* the lists are not what was uploaded any more */
+    return p->m->be->ops->gather(p->m->be, &(bl_gather_args){.src = from, .dst = to, .n = n}, e);
+}
+
 /* trace (may be NULL): f32 host [n_layers + 1, dim] of row `row`, which is the only wanted one. */
-static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hidden, int64_t row, float *trace,
-                         bl_err *e)
+static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor ids, bl_tensor hidden, int64_t row,
+                         float *trace, bl_err *e)
 {
     int64_t dim = m->config.dim;
     bl_pass p = {.m = m, .b = b, .kv = kv, .hidden = hidden, .trace = trace, .trace_row = row};
@@ -75,6 +85,7 @@ static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hi
 
     if (b->n_seq == 0 || b->start[b->n_seq] == 0) return BL_OK;
     BL_TRY(bl_pass_prepare(&p, e));
+    if (ids.buf) BL_TRY(put_ids(&p, ids, e));
     BL_TRY(
         bl_buffer_fit(m->be, &m->own->residual, (uint64_t)(b->start[b->n_seq] * dim) * bl_dtype_bytes(m->be->act), e));
     p.x = bl_tensor_2d(m->own->residual, 0, m->be->act, b->start[b->n_seq], dim);
@@ -90,7 +101,12 @@ out:
 
 bl_status bl_forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hidden, bl_err *e)
 {
-    return forward(m, b, kv, hidden, 0, NULL, e);
+    return forward(m, b, kv, (bl_tensor){0}, hidden, 0, NULL, e);
+}
+
+bl_status bl_forward_picked(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor ids, bl_tensor hidden, bl_err *e)
+{
+    return forward(m, b, kv, ids, hidden, 0, NULL, e);
 }
 
 bl_status bl_forward_trace(bl_model *m, const bl_batch *b, bl_kv *kv, int64_t row, float *trace, bl_err *e)
@@ -102,7 +118,7 @@ bl_status bl_forward_trace(bl_model *m, const bl_batch *b, bl_kv *kv, int64_t ro
     one.want = &row;
     one.n_want = 1;
     BL_TRY(m->be->ops->buffer_new(m->be, (uint64_t)m->config.dim * bl_dtype_bytes(m->be->act), &buf, e));
-    BL_TRY(forward(m, &one, kv, bl_tensor_2d(buf, 0, m->be->act, 1, m->config.dim), row, trace, e));
+    BL_TRY(forward(m, &one, kv, (bl_tensor){0}, bl_tensor_2d(buf, 0, m->be->act, 1, m->config.dim), row, trace, e));
 out:
     m->be->ops->buffer_free(buf);
     return st;

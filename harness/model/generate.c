@@ -8,6 +8,13 @@
  * A sequence has its tokens, those of the prompt and the new ones, and as many of them as its slot holds are in the
  * cache; what is missing is fed. So one that must leave the cache, when those before it need its pages, later goes on
  * where it was.
+ *
+ * On a device that works by itself, where all that is decoded is greedy and nobody can join, a pass begins before the
+ * tokens of the one before it are known here: it takes them where they are. What a sequence that has ended has in it
+ * is not looked at.
+ *
+ *     device   pass 2          | pass 3          | pass 4
+ *     here     lists of pass 3 | tokens of 2, lists of 4 | tokens of 3, ...
  */
 #include "generate.h"
 #include "gen_text.h"
@@ -54,9 +61,17 @@ struct bl_decoder {
     bl_kv *kv;
     int64_t kv_rows;
     int32_t kv_slots;
-    bl_buffer *buf; /* hidden act [n, dim], logits f32 [n, vocab], nll f64 [n], u f64 [n], picked i32 [n] */
-    bl_tensor hidden, logits, nll, u, picked;
-    void *host; /* nll, u and picked as they follow each other in buf */
+    bl_buffer *buf; /* hidden act [n, dim], logits f32 [n, vocab], then twice nll f64 [n], u f64 [n], picked i32 [n] */
+    bl_tensor hidden, logits;
+    struct {
+        bl_tensor nll, u, picked;
+        bl_event *there; /* where a pass may be ahead */
+    } of[2];
+    int now; /* which of these the last pass wrote */
+    bl_device_stream *beside;
+    seq **ahead;     /* [n_ahead] those of the last pass, whose tokens are not known here; NULL: it has ended */
+    int32_t n_ahead; /* 0: all is known */
+    void *host;      /* nll, u and picked as they follow each other in buf */
     double *host_nll, *host_u;
     int32_t *host_picked;
     float *host_logits;
@@ -207,6 +222,7 @@ static void start_over(bl_decoder *d)
 {
     while (d->n_active) take_back(d, d->n_active - 1);
     if (d->kv) bl_kv_reset(d->kv);
+    d->n_ahead = 0;
 }
 
 void bl_decoder_drop(bl_decoder *d)
@@ -214,7 +230,7 @@ void bl_decoder_drop(bl_decoder *d)
     while (d->n_active) take_back(d, d->n_active - 1);
     for (seq *s; (s = pop(&d->waiting));) free_seq(s);
     for (seq *s; (s = pop(&d->ended));) free_seq(s);
-    d->n_open = d->n_put = d->n_done = 0;
+    d->n_open = d->n_put = d->n_done = d->n_ahead = 0;
 }
 
 /* ---- memory ---- */
@@ -233,16 +249,18 @@ static bl_status make_buffers(bl_decoder *d, bl_err *e)
     bl_backend *be = d->m->be;
     int64_t dim = d->m->config.dim, vocab = d->m->config.vocab, n = d->most;
     uint64_t rows = (uint64_t)n, at_logits = (rows * (uint64_t)dim * bl_dtype_bytes(be->act) + 63) / 64 * 64,
-             at_nll = (at_logits + rows * (uint64_t)vocab * sizeof(float) + 63) / 64 * 64,
-             at_u = at_nll + rows * sizeof(double), at_picked = at_u + rows * sizeof(double);
+             at = (at_logits + rows * (uint64_t)vocab * sizeof(float) + 63) / 64 * 64,
+             each = (rows * (2 * sizeof(double) + sizeof(int32_t)) + 63) / 64 * 64;
     bl_status st = BL_OK;
 
-    BL_TRY(be->ops->buffer_new(be, at_picked + rows * sizeof(int32_t), &d->buf, e));
+    BL_TRY(be->ops->buffer_new(be, at + 2 * each, &d->buf, e));
     d->hidden = bl_tensor_2d(d->buf, 0, be->act, n, dim);
     d->logits = bl_tensor_2d(d->buf, at_logits, BL_F32, n, vocab);
-    d->nll = bl_tensor_1d(d->buf, at_nll, BL_F64, n);
-    d->u = bl_tensor_1d(d->buf, at_u, BL_F64, n);
-    d->picked = bl_tensor_1d(d->buf, at_picked, BL_I32, n);
+    for (int i = 0; i < 2; i++, at += each) {
+        d->of[i].nll = bl_tensor_1d(d->buf, at, BL_F64, n);
+        d->of[i].u = bl_tensor_1d(d->buf, at + rows * sizeof(double), BL_F64, n);
+        d->of[i].picked = bl_tensor_1d(d->buf, at + 2 * rows * sizeof(double), BL_I32, n);
+    }
     d->host_nll = d->host;
     d->host_u = d->host_nll + n;
     d->host_picked = (int32_t *)(d->host_u + n);
@@ -423,8 +441,8 @@ static bl_status draw(bl_decoder *d, seq *const *s, int32_t n, bl_err *e)
                                                  .vocab = d->m->config.vocab,
                                                  .temperature = r->temperature,
                                                  .top_p = r->top_p,
-                                                 .u = bl_tensor_part(d->u, i, k),
-                                                 .ids = bl_tensor_part(d->picked, i, k)},
+                                                 .u = bl_tensor_part(d->of[d->now].u, i, k),
+                                                 .ids = bl_tensor_part(d->of[d->now].picked, i, k)},
                                e));
     }
 out:
@@ -448,63 +466,192 @@ out:
     return st;
 }
 
-/* The tokens that follow the fed ones, of sequences that are up to date. */
-static bl_status pick(bl_decoder *d, bl_err *e)
+/* The most likely tokens after n rows of `hidden`, to of[now]. */
+static bl_status most_likely(bl_decoder *d, int32_t n, bl_err *e)
+{
+    const int64_t vocab = d->m->config.vocab;
+    bl_tensor logits = bl_tensor_rows(d->logits, 0, n), nll = bl_tensor_part(d->of[d->now].nll, 0, n),
+              picked = bl_tensor_part(d->of[d->now].picked, 0, n);
+    bl_status st = bl_logits(d->m, d->hidden, 0, n, logits, e);
+    if (st != BL_OK) return st;
+    return d->m->be->ops->loss(d->m->be,
+                               &(bl_loss_args){.logits = logits, .vocab = vocab, .nll = nll, .argmax = picked}, e);
+}
+
+/* What most_likely left in of[i], to the host. */
+static bl_status fetch(bl_decoder *d, int i, bl_err *e)
+{
+    const bl_tensor *nll = &d->of[i].nll, *picked = &d->of[i].picked,
+                    all = bl_tensor_1d(d->buf, nll->offset, BL_U8,
+                                       (int64_t)(picked->offset - nll->offset + bl_tensor_bytes(picked)));
+    return d->m->be->ops->download(d->m->be, &all, d->host, e);
+}
+
+static bl_status check_finite(const seq *s, double nll, bl_err *e)
+{
+    if (isfinite(nll)) return BL_OK;
+    return bl_fail(e, BL_E_NUMERIC, "the logits after %lld new tokens are not finite", (long long)(s->n - s->prompt));
+}
+
+/* Draws for the first n that are fed, where one wants one. */
+static bl_status draws(bl_decoder *d, int32_t n, bl_err *e)
 {
     bl_backend *be = d->m->be;
-    int64_t vocab = d->m->config.vocab;
-    int32_t n = 0;
-    bool drawn = false, done;
-    bl_tensor logits = bl_tensor_rows(d->logits, 0, d->n_want), nll = bl_tensor_part(d->nll, 0, d->n_want);
-    bl_tensor picked = bl_tensor_part(d->picked, 0, d->n_want), u = bl_tensor_part(d->u, 0, d->n_want),
-              all = bl_tensor_1d(d->buf, d->nll.offset, BL_U8,
-                                 (int64_t)(picked.offset - nll.offset + bl_tensor_bytes(&picked)));
+    bl_tensor picked = bl_tensor_part(d->of[d->now].picked, 0, n), u = bl_tensor_part(d->of[d->now].u, 0, n);
+    bool drawn = false;
     bl_status st = BL_OK;
 
-    for (int32_t i = 0; i < d->n_seq; i++)
-        if (bl_kv_len(d->kv, d->fed[i]->slot) == d->fed[i]->n) d->fed[n++] = d->fed[i];
-    if (!n) return BL_OK;
-    BL_TRY(bl_logits(d->m, d->hidden, 0, n, logits, e));
-    BL_TRY(be->ops->loss(be, &(bl_loss_args){.logits = logits, .vocab = vocab, .nll = nll, .argmax = picked}, e));
-    BL_TRY(be->ops->download(be, &all, d->host, e));
     for (int32_t i = 0; i < n; i++) {
         const seq *s = d->fed[i];
-        int64_t k = s->n - s->prompt;
-        if (!isfinite(d->host_nll[i])) {
-            st = bl_fail(e, BL_E_NUMERIC, "the logits after %lld new tokens are not finite", (long long)k);
-            goto out;
-        }
-        bl_rng rng = bl_rng_at(s->req.seed, bl_rng_key("generate", 0), (uint64_t)k);
+        bl_rng rng = bl_rng_at(s->req.seed, bl_rng_key("generate", 0), (uint64_t)(s->n - s->prompt));
         d->host_u[i] = bl_rng_uniform(&rng);
         drawn = drawn || s->req.temperature > 0;
     }
-    if (drawn) {
-        BL_TRY(be->ops->upload(be, &u, d->host_u, e));
-        BL_TRY(draw(d, d->fed, n, e));
-        BL_TRY(be->ops->download(be, &picked, d->host_picked, e));
-    }
+    if (!drawn) return BL_OK;
+    BL_TRY(be->ops->upload(be, &u, d->host_u, e));
+    BL_TRY(draw(d, d->fed, n, e));
+    BL_TRY(be->ops->download(be, &picked, d->host_picked, e));
+out:
+    return st;
+}
+
+/* Its next token; *done: it has ended, and is in the cache no more. */
+static bl_status go_on(bl_decoder *d, seq *s, int32_t id, bool *done, bl_err *e)
+{
+    bl_status st = BL_OK;
+    BL_TRY(add(d, s, id, done, e));
+    if (!*done) return BL_OK;
+    BL_TRY(finish(d, s, e));
+    bl_kv_leave(d->kv, s->slot);
+    s->slot = -1;
+out:
+    return st;
+}
+
+/* Those that have ended are not active. */
+static void let_go(bl_decoder *d)
+{
+    int32_t n = d->n_active;
+    d->n_active = 0;
+    for (int32_t i = 0; i < n; i++)
+        if (d->active[i]->slot >= 0) d->active[d->n_active++] = d->active[i];
+}
+
+/* The tokens that follow the first n that are fed. */
+static bl_status pick(bl_decoder *d, int32_t n, bl_err *e)
+{
+    bl_backend *be = d->m->be;
+    int64_t vocab = d->m->config.vocab;
+    bool done;
+    bl_tensor logits = bl_tensor_rows(d->logits, 0, n);
+    bl_status st = BL_OK;
+
+    BL_TRY(fetch(d, d->now, e));
+    for (int32_t i = 0; i < n; i++) BL_TRY(check_finite(d->fed[i], d->host_nll[i], e));
+    BL_TRY(draws(d, n, e));
     if (d->margins) BL_TRY(be->ops->download(be, &logits, d->host_logits, e));
     for (int32_t i = 0; i < n; i++) {
         seq *s = d->fed[i];
         if (d->margins) s->margin[s->n - s->prompt] = margin(d->host_logits + i * vocab, vocab, d->host_picked[i]);
-        BL_TRY(add(d, s, d->host_picked[i], &done, e));
-        if (!done) continue;
-        BL_TRY(finish(d, s, e));
-        bl_kv_leave(d->kv, s->slot);
-        s->slot = -1;
+        BL_TRY(go_on(d, s, d->host_picked[i], &done, e));
     }
 out:
-    n = d->n_active;
-    d->n_active = 0;
-    for (int32_t i = 0; i < n; i++)
-        if (d->active[i]->slot >= 0) d->active[d->n_active++] = d->active[i];
+    let_go(d);
+    return st;
+}
+
+/* ---- a pass ahead ---- */
+/* A pass may follow one of these n before its tokens are known here: all are decoded, and none is sure to end. */
+static bool may_go_ahead(const bl_decoder *d, seq *const *of, int32_t n)
+{
+    if (!d->beside || d->margins || n != d->n_active || (d->waiting.first && n < d->kv_slots)) return false;
+    for (int32_t i = 0; i < n; i++) {
+        const seq *s = of[i];
+        if (!s || s->whole || s->req.temperature > 0 || s->n + 1 - s->prompt >= s->most) return false;
+    }
+    return true;
+}
+
+/* The pass after the one that is ahead, of the same sequences; *there: it has begun. */
+static bl_status ahead_again(bl_decoder *d, bool *there, bl_err *e)
+{
+    const bl_tensor ids = bl_tensor_part(d->of[d->now].picked, 0, d->n_ahead);
+    bl_status st = BL_OK;
+
+    *there = false;
+    if (!may_go_ahead(d, d->ahead, d->n_ahead)) return BL_OK;
+    for (int32_t i = 0; i < d->n_ahead; i++)
+        if (!bl_kv_extend(d->kv, d->ahead[i]->slot, d->ahead[i]->n + 1)) return BL_OK;
+    for (int32_t i = 0; i < d->n_ahead; i++) {
+        d->ids[i] = 0;
+        d->past[i] = (int32_t)d->ahead[i]->n;
+        d->slot[i] = d->ahead[i]->slot;
+        d->want[i] = d->start[i] = i;
+    }
+    d->start[d->n_ahead] = d->n_ahead;
+    BL_TRY(bl_forward_picked(d->m,
+                             &(bl_batch){.ids = d->ids,
+                                         .n_seq = d->n_ahead,
+                                         .start = d->start,
+                                         .past = d->past,
+                                         .slot = d->slot,
+                                         .want = d->want,
+                                         .n_want = d->n_ahead},
+                             d->kv, ids, d->hidden, e));
+    d->rows += d->n_ahead;
+    d->now = !d->now;
+    BL_TRY(most_likely(d, d->n_ahead, e));
+    BL_TRY(d->m->be->ops->event_record(d->m->be, d->of[d->now].there, e));
+    *there = true;
+out:
+    return st;
+}
+
+/* What of[i] holds of a pass behind which another may be under way already. */
+static bl_status fetch_beside(bl_decoder *d, int i, bl_err *e)
+{
+    bl_backend *be = d->m->be;
+    bl_status st = BL_OK, back;
+    BL_TRY(be->ops->stream_use(be, d->beside, e));
+    st = be->ops->event_wait(be, d->of[i].there, e);
+    if (st == BL_OK) st = fetch(d, i, e);
+    back = be->ops->stream_use(be, NULL, st == BL_OK ? e : NULL);
+    if (st == BL_OK) st = back;
+out:
+    return st;
+}
+
+/* The next pass, then the tokens of the one before it. */
+static bl_status on(bl_decoder *d, bl_err *e)
+{
+    const int before = d->now;
+    int32_t left = 0;
+    bool there = false, done;
+    bl_status st = BL_OK;
+
+    BL_TRY(ahead_again(d, &there, e));
+    BL_TRY(fetch_beside(d, before, e));
+    for (int32_t i = 0; i < d->n_ahead; i++) {
+        seq *s = d->ahead[i];
+        if (!s) continue;
+        BL_TRY(check_finite(s, d->host_nll[i], e));
+        BL_TRY(go_on(d, s, d->host_picked[i], &done, e));
+        if (done) d->ahead[i] = NULL;
+        else if (there) bl_kv_know(d->kv, s->slot, s->ids, s->n);
+        left += !done;
+    }
+out:
+    if (st != BL_OK || !there || !left) d->n_ahead = 0;
+    let_go(d);
     return st;
 }
 
 static bl_status step(bl_decoder *d, bl_err *e)
 {
     bl_status st = BL_OK;
+    int32_t n = 0;
 
+    if (d->n_ahead) return on(d, e);
     BL_TRY(fit(d, e));
     BL_TRY(gather(d, e));
     BL_TRY(bl_forward(d->m,
@@ -517,7 +664,16 @@ static bl_status step(bl_decoder *d, bl_err *e)
                                   .n_want = d->n_want},
                       d->kv, d->hidden, e));
     d->rows += d->start[d->n_seq];
-    BL_TRY(pick(d, e));
+    for (int32_t i = 0; i < d->n_seq; i++) /* those that are up to date */
+        if (bl_kv_len(d->kv, d->fed[i]->slot) == d->fed[i]->n) d->fed[n++] = d->fed[i];
+    if (!n) return BL_OK;
+    BL_TRY(most_likely(d, n, e));
+    if (may_go_ahead(d, d->fed, n)) {
+        memcpy(d->ahead, d->fed, (size_t)n * sizeof *d->ahead);
+        d->n_ahead = n;
+        return d->m->be->ops->event_record(d->m->be, d->of[d->now].there, e);
+    }
+    BL_TRY(pick(d, n, e));
 out:
     return st;
 }
@@ -563,6 +719,7 @@ bl_status bl_decoder_new(bl_model *m, const bl_tokenizer *t, const bl_decoder_op
     d->pass_rows = o->pass_rows > 0 ? o->pass_rows : PASS_ROWS;
     if (!(d->active = bl_new((size_t)most, sizeof *d->active, e)) ||
         !(d->fed = bl_new((size_t)most, sizeof *d->fed, e)) ||
+        !(d->ahead = bl_new((size_t)most, sizeof *d->ahead, e)) ||
         !(d->start = bl_new((size_t)most + 1, sizeof *d->start, e)) ||
         !(d->past = bl_new((size_t)most, sizeof *d->past, e)) ||
         !(d->slot = bl_new((size_t)most, sizeof *d->slot, e)) ||
@@ -571,6 +728,10 @@ bl_status bl_decoder_new(bl_model *m, const bl_tokenizer *t, const bl_decoder_op
         (d->margins && !(d->host_logits = bl_new((size_t)(most * m->config.vocab), sizeof *d->host_logits, e)))) {
         st = BL_E_NOMEM;
         goto out;
+    }
+    if (m->be->ops->stream_new && !m->stream) { /* it works by itself */
+        BL_TRY(m->be->ops->stream_new(m->be, &d->beside, e));
+        for (int i = 0; i < 2; i++) BL_TRY(m->be->ops->event_new(m->be, &d->of[i].there, e));
     }
     *out = d;
     d = NULL;
@@ -586,6 +747,9 @@ void bl_decoder_free(bl_decoder *d)
     free_room(d);
     bl_free(d->active);
     bl_free(d->fed);
+    bl_free(d->ahead);
+    for (int i = 0; i < 2; i++) d->m->be->ops->event_free(d->of[i].there);
+    if (d->beside) d->m->be->ops->stream_free(d->beside);
     bl_free(d->ids);
     bl_free(d->start);
     bl_free(d->past);

@@ -128,6 +128,9 @@ bl_status bl_pass_prepare(bl_pass *p, bl_err *e);
 /* The batch, whose residual stream is p->x, through one acquired block. */
 bl_status bl_pass_block(bl_pass *p, int64_t block, bl_err *e);
 
+/* bl_forward of a step whose tokens the backend has, i32 [n_seq]; b->ids may be any. */
+bl_status bl_forward_picked(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor ids, bl_tensor hidden, bl_err *e);
+
 /* Begins to load a block beside what is computed, where streaming and the backend has streams; it waits in acquire. */
 void bl_block_ahead(bl_model *m, int64_t block);
 void bl_block_forget_ahead(bl_model *m); /* after an error */

@@ -310,11 +310,24 @@ static bl_status check_losses(const feed *f, int64_t k, int64_t n, bl_err *e)
     return BL_OK;
 }
 
+/* Rows whose logits are there together. The head is read for each such chunk: a device that multiplies faster than it
+ * reads has four times the rows, where that is little of its limit. */
+static int64_t rows_together(const feed *f)
+{
+    const bl_model *m = f->g->m;
+    const uint64_t limit = m->be->opts.memory_limit;
+    const int64_t rows = bl_logits_rows(m), more = 4 * rows / 128 * 128;
+    if (m->be->wide <= 1 || f->cmp || more < rows ||
+        (limit && (uint64_t)(more * m->config.vocab) * sizeof(float) > limit / 16))
+        return BL_MIN(rows, f->scored);
+    return BL_MIN(more, f->scored);
+}
+
 static bl_status losses(feed *f, bl_tensor hidden, bl_err *e)
 {
     bl_engine *g = f->g;
     bl_backend *be = g->m->be;
-    int64_t dim = g->m->config.dim, vocab = g->m->config.vocab, most = BL_MIN(bl_logits_rows(g->m), f->scored);
+    int64_t dim = g->m->config.dim, vocab = g->m->config.vocab, most = rows_together(f);
     bool gather = f->n_want != f->scored;
     bl_status st = BL_OK;
 

@@ -275,10 +275,10 @@ void bl_cu_attention_tiles(bl_stream s, const bl_cu_attention *a)
 
 /* ---- few rows ---- */
 
-/* Eight numbers of a head from d0 on, all of whose numbers `lanes` lanes have, turned as rope turns them. */
-static __device__ __forceinline__ uint4 turned8(const bl_cu_attention &a, uint4 v, int64_t place, int d0, int lanes)
+/* Eight numbers of a head from d0 on, all of whose numbers `lanes` lanes have, turned as rope turns them by c and s;
+ * first: they are of the first half of the head. */
+static __device__ __forceinline__ uint4 turned8(uint4 v, const float c[8], const float s[8], bool first, int lanes)
 {
-    const int half = a.head_dim / 2, j0 = d0 % half;
     uint4 other, out;
     other.x = __shfl_xor_sync(0xffffffffu, v.x, lanes / 2);
     other.y = __shfl_xor_sync(0xffffffffu, v.y, lanes / 2);
@@ -288,8 +288,8 @@ static __device__ __forceinline__ uint4 turned8(const bl_cu_attention &a, uint4 
     uint16_t *to = (uint16_t *)&out;
 #pragma unroll
     for (int j = 0; j < 8; j++) {
-        const float x = from_bf16(mine[j]), y = from_bf16(its[j]), c = a.cos[place + j0 + j], s = a.sin[place + j0 + j];
-        to[j] = to_bf16(d0 < half ? x * c - y * s : x * c + y * s);
+        const float x = from_bf16(mine[j]), y = from_bf16(its[j]);
+        to[j] = to_bf16(first ? x * c[j] - y * s[j] : x * c[j] + y * s[j]);
     }
     return out;
 }
@@ -297,9 +297,9 @@ static __device__ __forceinline__ uint4 turned8(const bl_cu_attention &a, uint4 
 bool bl_cu_attention_steps(const bl_cu_attention *a)
 {
     const uintptr_t all = (uintptr_t)a->q | (uintptr_t)a->k | (uintptr_t)a->v | (uintptr_t)a->new_k |
-                          (uintptr_t)a->new_v;
+                          (uintptr_t)a->new_v | (uintptr_t)a->cos | (uintptr_t)a->sin;
     return !a->kv_bits && a->rows == a->n_seq && (a->head_dim == 64 || a->head_dim == 128 || a->head_dim == 256) &&
-           (a->ldq | a->ldk | a->ldv | a->ldnk | a->ldnv) % 8 == 0 && all % 16 == 0;
+           (a->ldq | a->ldk | a->ldv | a->ldnk | a->ldnv) % 8 == 0 && a->ldcos % 4 == 0 && all % 16 == 0;
 }
 
 /* lanes: how many share a key, a power of two with 8 * lanes >= head_dim. HEADS: query heads that a block does, with so
@@ -340,21 +340,33 @@ __global__ void __launch_bounds__(WARPS *WARP) attend_rows(bl_cu_attention a, in
         vv = value8(a, at, kv, d0, fast);
     };
     fetch(first + group);
-    const int64_t place = a.new_k ? a.pos[row] * a.ldcos : 0;
+    uint4 query[HEADS]; /* all that the kernel before wrote is asked for at once */
+    float c8[8], s8[8];
+    const bool first_half = d0 < dim / 2;
     if (a.new_k) {
-        wait_for_last();
-        new_k = turned8(a, load8(a.new_k, a.ldnk, row, kv, dim, d0, true), place, d0, lanes);
-        new_v = load8(a.new_v, a.ldnv, row, kv, dim, d0, true);
-        if (blockIdx.z == 0 && blockIdx.y % chunks == 0 && group == 0) {
-            *(uint4 *)((uint16_t *)a.k + a.to[row] * a.ldk + kv * dim + d0) = new_k;
-            *(uint4 *)((uint16_t *)a.v + a.to[row] * a.ldv + kv * dim + d0) = new_v;
+        const int64_t place = a.pos[row] * a.ldcos + d0 % (dim / 2), to = a.to[row];
+#pragma unroll
+        for (int j = 0; j < 8; j += 4) {
+            *(float4 *)(c8 + j) = *(const float4 *)(a.cos + place + j);
+            *(float4 *)(s8 + j) = *(const float4 *)(a.sin + place + j);
         }
+        wait_for_last();
+        new_k = load8(a.new_k, a.ldnk, row, kv, dim, d0, true);
+        new_v = load8(a.new_v, a.ldnv, row, kv, dim, d0, true);
+#pragma unroll
+        for (int h = 0; h < HEADS; h++) query[h] = load8(a.q, a.ldq, row, h0 + min(h, n_heads - 1), dim, d0, fast_q);
+        new_k = turned8(new_k, c8, s8, first_half, lanes);
+        if (blockIdx.z == 0 && blockIdx.y % chunks == 0 && group == 0) {
+            *(uint4 *)((uint16_t *)a.k + to * a.ldk + kv * dim + d0) = new_k;
+            *(uint4 *)((uint16_t *)a.v + to * a.ldv + kv * dim + d0) = new_v;
+        }
+    } else {
+#pragma unroll
+        for (int h = 0; h < HEADS; h++) query[h] = load8(a.q, a.ldq, row, h0 + min(h, n_heads - 1), dim, d0, fast_q);
     }
 #pragma unroll
     for (int h = 0; h < HEADS; h++) {
-        uint4 v = {0, 0, 0, 0};
-        if (h < n_heads) v = load8(a.q, a.ldq, row, h0 + h, dim, d0, fast_q);
-        if (a.new_k) v = turned8(a, v, place, d0, lanes);
+        const uint4 v = a.new_k ? turned8(query[h], c8, s8, first_half, lanes) : query[h];
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             q[h][j] = from_bf16(((uint16_t *)&v)[j]) * a.scale * 1.44269504088896341f;

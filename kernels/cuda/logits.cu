@@ -1,6 +1,7 @@
 /* logits.cu - what is read off logits: negative log-likelihood, argmax, the divergence between two models, a draw. One
  * block a row; sums in double, in an order that depends on the vocabulary alone. */
 #include "device.cuh"
+#include <cooperative_groups.h>
 
 enum { THREADS = 1024, AT_ONCE = 16 }; /* numbers of a thread that are on their way together */
 struct top {
@@ -18,11 +19,13 @@ static __device__ __forceinline__ void read_some(float v[AT_ONCE], const float *
     for (int k = 0; k < AT_ONCE; k++) v[k] = i + k * THREADS < n ? x[i + k * THREADS] : 0;
 }
 
-static __device__ struct top block_top(const float *x, int64_t n)
+/* Of x[0..n); at is NOWHERE where nothing is but NaN. */
+enum { NOWHERE = 0x7fffffff };
+static __device__ struct top part_top(const float *x, int64_t n)
 {
     __shared__ float value[THREADS / WARP];
     __shared__ int at[THREADS / WARP], bad[THREADS / WARP];
-    struct top t = {-CUDART_INF_F, 0x7fffffff, 0};
+    struct top t = {-CUDART_INF_F, NOWHERE, 0};
     for (int64_t i = threadIdx.x; i < n; i += AT_ONCE * THREADS) {
         float v[AT_ONCE];
         read_some(v, x, i, n);
@@ -60,7 +63,12 @@ static __device__ struct top block_top(const float *x, int64_t n)
             t.at = at[w];
         }
     }
-    if (t.at == 0x7fffffff) t.at = 0; /* nothing but NaN */
+    return t;
+}
+static __device__ struct top block_top(const float *x, int64_t n)
+{
+    struct top t = part_top(x, n);
+    if (t.at == NOWHERE) t.at = 0;
     return t;
 }
 
@@ -95,10 +103,56 @@ __global__ void loss_rows(const float *logits, int64_t ld, int64_t vocab, const 
     if (threadIdx.x == 0)
         nll[blockIdx.x] = t.bad ? CUDART_NAN : goal < 0 ? 0 : log(sum) + ((double)t.value - x[goal < vocab ? goal : 0]);
 }
+/* Where no token is asked for, in few rows: PARTS blocks share a row. */
+enum { PARTS = 8, FEW_ROWS = 16 };
+__global__ void few_tops(const float *logits, int64_t ld, int64_t vocab, double *nll, int32_t *argmax)
+{
+#if __CUDA_ARCH__ >= 900
+    namespace cg = cooperative_groups;
+    const cg::cluster_group all = cg::this_cluster();
+    __shared__ struct top mine;
+    const int64_t each = (vocab + PARTS - 1) / PARTS, from = blockIdx.x * each,
+                  n = max((int64_t)0, min(each, vocab - from));
+    struct top t = part_top(logits + blockIdx.y * ld + from, n);
+    if (t.at != NOWHERE) t.at += (int)from;
+    if (threadIdx.x == 0) mine = t;
+    all.sync();
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        for (int i = 1; i < PARTS; i++) {
+            const struct top *its = all.map_shared_rank(&mine, i);
+            t.bad |= its->bad;
+            if (above(its->value, its->at, t.value, t.at)) {
+                t.value = its->value;
+                t.at = its->at;
+            }
+        }
+        if (argmax) argmax[blockIdx.y] = t.at == NOWHERE ? 0 : t.at;
+        if (nll) nll[blockIdx.y] = t.bad ? CUDART_NAN : 0;
+    }
+    all.sync();
+#endif
+}
+
+static void launch_tops(bl_stream s, const float *logits, int64_t ld, int64_t rows, int64_t vocab, double *nll,
+                        int32_t *argmax)
+{
+    cudaLaunchAttribute set = {};
+    cudaLaunchConfig_t c = {};
+    set.id = cudaLaunchAttributeClusterDimension;
+    set.val.clusterDim = {PARTS, 1, 1};
+    c.gridDim = dim3(PARTS, (unsigned)rows);
+    c.blockDim = dim3(THREADS);
+    c.stream = s;
+    c.attrs = &set;
+    c.numAttrs = 1;
+    cudaLaunchKernelEx(&c, few_tops, logits, ld, vocab, nll, argmax);
+}
+
 void bl_cu_loss(bl_stream s, const float *logits, int64_t ld, int64_t rows, int64_t vocab, const int32_t *target,
                 double *nll, int32_t *argmax)
 {
-    if (rows) loss_rows<<<(unsigned)rows, THREADS, 0, s>>>(logits, ld, vocab, target, nll, argmax);
+    if (rows && rows <= FEW_ROWS && !target && bl_cu_early()) launch_tops(s, logits, ld, rows, vocab, nll, argmax);
+    else if (rows) loss_rows<<<(unsigned)rows, THREADS, 0, s>>>(logits, ld, vocab, target, nll, argmax);
 }
 
 /* With `least` above 0 no probability is below it: sum P (log P - log Q) term by term. */

@@ -4,9 +4,10 @@
 
 bool bl_cu_early(void)
 {
-    int device = 0, major = 0;
+    static int of = -1, major; /* of the device that was asked last */
+    int device = 0;
     cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    if (device != of) cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, of = device);
     return major >= 9;
 }
 
@@ -32,35 +33,43 @@ __global__ void rmsnorm_rows(const uint16_t *x, int64_t ldx, const float *w, uin
 /* Brings what will be read into the cache, whatever is there by then. */
 static __device__ __forceinline__ void ahead(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
-/* The same where rows are whole vectors: each is read once. */
+/* The same where rows are whole vectors: each is read once, and the weight once for all rows of a block. */
+enum { NORM_BLOCKS = 1056 }; /* eight for each multiprocessor of a Hopper */
 template <int EACH>
-__global__ void rmsnorm_vectors(const uint4 *x, int64_t ldx, const float4 *w, uint4 *y, int64_t ldy, int vectors,
-                                float dim, float eps)
+__global__ void rmsnorm_vectors(const uint4 *x, int64_t ldx, const float4 *w, uint4 *y, int64_t ldy, int64_t rows,
+                                int vectors, float dim, float eps)
 {
     __shared__ float tmp[33];
-    uint4 v[EACH];
-    float sum = 0;
+    float f[EACH][8];
     for (int k = threadIdx.x; k < vectors; k += blockDim.x) ahead(w + 2 * k);
     take_turn();
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
-        int k = threadIdx.x + i * blockDim.x;
-        v[i] = k < vectors ? x[blockIdx.x * ldx + k] : make_uint4(0, 0, 0, 0);
-        const uint16_t *h = (const uint16_t *)&v[i];
-#pragma unroll
-        for (int j = 0; j < 8; j++) sum = fmaf(from_bf16(h[j]), from_bf16(h[j]), sum);
+        const int k = min((int)(threadIdx.x + i * blockDim.x), vectors - 1);
+        *(float4 *)f[i] = w[2 * k];
+        *(float4 *)(f[i] + 4) = w[2 * k + 1];
     }
-    float scale = 1.0f / sqrtf(block_sum(sum, tmp) / dim + eps);
+    for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+        uint4 v[EACH];
+        float sum = 0;
 #pragma unroll
-    for (int i = 0; i < EACH; i++) {
-        int k = threadIdx.x + i * blockDim.x;
-        if (k >= vectors) break;
-        float4 lo = w[2 * k], hi = w[2 * k + 1];
-        const float f[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
-        uint16_t *h = (uint16_t *)&v[i];
+        for (int i = 0; i < EACH; i++) {
+            int k = threadIdx.x + i * blockDim.x;
+            v[i] = k < vectors ? x[row * ldx + k] : make_uint4(0, 0, 0, 0);
+            const uint16_t *h = (const uint16_t *)&v[i];
 #pragma unroll
-        for (int j = 0; j < 8; j++) h[j] = to_bf16(from_bf16(h[j]) * scale * f[j]);
-        y[blockIdx.x * ldy + k] = v[i];
+            for (int j = 0; j < 8; j++) sum = fmaf(from_bf16(h[j]), from_bf16(h[j]), sum);
+        }
+        float scale = 1.0f / sqrtf(block_sum(sum, tmp) / dim + eps);
+#pragma unroll
+        for (int i = 0; i < EACH; i++) {
+            int k = threadIdx.x + i * blockDim.x;
+            if (k >= vectors) break;
+            uint16_t *h = (uint16_t *)&v[i];
+#pragma unroll
+            for (int j = 0; j < 8; j++) h[j] = to_bf16(from_bf16(h[j]) * scale * f[i][j]);
+            y[row * ldy + k] = v[i];
+        }
     }
 }
 
@@ -91,13 +100,13 @@ void bl_cu_rmsnorm(bl_stream s, const uint16_t *x, int64_t ldx, const float *w, 
     bool fast = dim % 8 == 0 && dim <= 8192 && whole(x, ldx) && whole(y, ldy) && (uintptr_t)w % 16 == 0;
     if (dim <= 256)
         launch_early(rmsnorm_heads, dim3((unsigned)((rows + 7) / 8)), 256, 0, s, x, ldx, w, y, ldy, rows, dim, eps);
-    else if (fast && vectors <= 256)
-        launch_early(rmsnorm_vectors<1>, dim3((unsigned)rows), (unsigned)(vectors + 31) / 32 * 32, 0, s,
-                     (const uint4 *)x, ldx / 8, (const float4 *)w, (uint4 *)y, ldy / 8, vectors, (float)dim, eps);
-    else if (fast)
-        launch_early(rmsnorm_vectors<4>, dim3((unsigned)rows), 256, 0, s, (const uint4 *)x, ldx / 8, (const float4 *)w,
-                     (uint4 *)y, ldy / 8, vectors, (float)dim, eps);
-    else launch_early(rmsnorm_rows, dim3((unsigned)rows), dim <= 1024 ? 128 : 256, 0, s, x, ldx, w, y, ldy, dim, eps);
+    else if (fast) {
+        const dim3 grid((unsigned)(rows < NORM_BLOCKS ? rows : NORM_BLOCKS));
+        const unsigned threads = vectors < 256 ? (unsigned)(vectors + 31) / 32 * 32 : 256;
+        auto *kernel = vectors <= 256 ? rmsnorm_vectors<1> : vectors <= 512 ? rmsnorm_vectors<2> : rmsnorm_vectors<4>;
+        launch_early(kernel, grid, threads, 0, s, (const uint4 *)x, ldx / 8, (const float4 *)w, (uint4 *)y, ldy / 8,
+                     rows, vectors, (float)dim, eps);
+    } else launch_early(rmsnorm_rows, dim3((unsigned)rows), dim <= 1024 ? 128 : 256, 0, s, x, ldx, w, y, ldy, dim, eps);
 }
 
 __global__ void rope_pairs(uint16_t *x, int64_t ldx, int64_t rows, int64_t width, int64_t head_dim, const int32_t *pos,
