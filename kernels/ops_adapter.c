@@ -19,13 +19,13 @@ bl_status bl_check_dora(const bl_dora_args *a, bl_err *e)
 
 bl_status bl_check_dora_grad(const bl_backend *be, const bl_dora_grad_args *a, bl_err *e)
 {
-    if (!matrix(&a->b, -1, -1) || !matrix(&a->z, -1, a->b.dim[0]))
-        return bl_broken(e, "dora_grad", "B or z is no f32 matrix of the linear's width");
-    const int64_t out = a->b.dim[0], rank = a->b.dim[1];
-    if (!(bl_is_matrix(&a->dz, be->act, a->z.dim[0], out) || matrix(&a->dz, a->z.dim[0], out)) ||
-        !matrix(&a->dy, out, rank) || !matrix(&a->db, out, rank) || !list(&a->norm, out) || !list(&a->by, out) ||
-        !list(&a->dm, out))
-        return bl_broken(e, "dora_grad", "gradients do not fit B and z");
+    if (!matrix(&a->of_b, -1, -1)) return bl_broken(e, "dora_grad", "the gradient of B is no f32 matrix");
+    const int64_t out = a->of_b.dim[0], rank = a->of_b.dim[1];
+    if (!bl_is_matrix(&a->y, be->act, -1, out) || !bl_is_matrix(&a->dy, be->act, a->y.dim[0], out))
+        return bl_broken(e, "dora_grad", "y or its gradient is not what a linear of B's width puts out");
+    if (!matrix(&a->db, out, rank) || !list(&a->m, out) || !list(&a->by, out) || !list(&a->dm, out) ||
+        (a->bias.buf && !list(&a->bias, out)))
+        return bl_broken(e, "dora_grad", "lists and gradients do not fit B");
     return BL_OK;
 }
 

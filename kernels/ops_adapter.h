@@ -8,7 +8,10 @@
 
 /* DoRA (Liu et al. 2024, arXiv 2402.09353, equation 5), V = W + s B A: the length of row o of V, from those of W, from
  * P = A Wt and G = A At,
- *     norm_o^2 = sq_o + 2 s B_o . P_o + s^2 B_o G B_ot;   by_o = m_o / norm_o, 0 where V_o is 0;   y_o = by_o B_o. */
+ *     norm_o^2 = sq_o + 2 s B_o . P_o + s^2 B_o G B_ot;   by_o = m_o / norm_o, 0 where V_o is 0;   y_o = by_o B_o.
+ * A length m_o of 0 counts as BL_DORA_LEAST, so that what comes of it tells which way it should go. */
+#define BL_DORA_LEAST 1e-30f
+static inline float bl_dora_length(float m) { return m == 0 ? BL_DORA_LEAST : m; }
 typedef struct bl_dora_args {
     bl_tensor sq, m;       /* [out]: |W_o|^2; what is learned */
     bl_tensor cross, gram; /* [rank, out] P, [rank, rank] G */
@@ -16,13 +19,15 @@ typedef struct bl_dora_args {
     bl_tensor norm, by, y; /* [out], [out], [out, rank] */
     double scale;
 } bl_dora_args;
-/* The length of a row does not go back (section 4.3): db += by dy, and of rows x, with z = x Wt and dz its output's
- * gradient, dm_o += (sum over the rows of dz_o z_o + B_o . dy_o) / norm_o. */
+/* The length of a row does not go back (section 4.3): db += by of_b, of_b the gradient of bl_dora's y, and of rows of
+ * what the linear put out, y = by (x Wt + s x At Bt) + bias, and their gradient,
+ * dm_o += (sum over the rows of dy_o (y_o - bias_o)) / m_o. */
 typedef struct bl_dora_grad_args {
-    bl_tensor z, dz;    /* f32 [rows, out], act or f32 [rows, out] */
-    bl_tensor b, dy;    /* [out, rank] each */
-    bl_tensor norm, by; /* [out] */
-    bl_tensor db, dm;   /* [out, rank], [out] */
+    bl_tensor y, dy;  /* act [rows, out] each */
+    bl_tensor bias;   /* [out]; none: 0 */
+    bl_tensor m, by;  /* [out] */
+    bl_tensor of_b;   /* [out, rank] */
+    bl_tensor db, dm; /* [out, rank], [out] */
 } bl_dora_grad_args;
 
 /* Columns that share a number (QA-LoRA, Xu et al. 2023, arXiv 2309.14717): y[k, i] = by x[k, i / group]; its gradient

@@ -16,10 +16,11 @@ enum { BL_GRAD_ROWS = 256 };
 typedef struct bl_train_scratch_args {
     int64_t rows, dim, heads, head_dim; /* of a pass; of the residual stream; of queries */
     struct {
-        const bl_weight *w; /* of products, forwards and back; rows of the pass */
-        int64_t rank;       /* of a trained adapter beside it; 0: none */
-        bool bias, turned;  /* is trained; its outputs are transformed */
-    } * of;                 /* [n] */
+        const bl_weight *w;  /* of products, forwards and back; rows of the pass */
+        int64_t rank;        /* of a trained adapter beside it; 0: none */
+        bool bias;           /* is trained */
+        bool turned, scaled; /* its outputs are transformed; multiplied, and nothing else */
+    } * of;                  /* [n] */
     size_t n;
     int64_t gradients;  /* numbers of all, */
     size_t n_gradients; /* and of how many parameters they are */

@@ -163,10 +163,11 @@ out:
 }
 
 static bl_status linear_grads(void *ctx, bl_model *m, int64_t block, const bl_role *role, int n, bl_tensor x,
-                              const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
+                              const bl_tensor *y, const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
 {
     bl_status st = BL_OK;
     (void)block;
+    (void)y;
     for (int i = 0; i < n && st == BL_OK; i++) st = linear_grad(ctx, m, role[i], x, dy[i], dx, accumulate || i, e);
     return st;
 }

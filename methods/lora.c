@@ -27,7 +27,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_lora = {
     .name = "lora",
-    .version = 3,
+    .version = 4,
     .title = "Low-rank adapters",
     .cite = "Hu et al. 2021, arXiv 2106.09685; rslora: Kalajdzievski 2023, arXiv 2312.03732; pissa: Meng et al. 2024, "
             "arXiv 2404.02948; olora: Büyükakyüz 2024, arXiv 2406.01775; dora: Liu et al. 2024, arXiv 2402.09353",

@@ -343,15 +343,15 @@ static bl_status product(void *ctx, bl_model *m, int64_t block, bl_role role, in
 }
 
 static bl_status linears(void *ctx, bl_model *m, int64_t block, const bl_role *role, int n, bl_tensor x,
-                         const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
+                         const bl_tensor *y, const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
 {
     tuning *k = of_block(ctx, block);
     bl_status st = BL_OK;
     const bl_transform *t = transform_before(k, role[0]); /* the others read the same */
     const bl_tensor inside = dx.buf ? part_of(k->dx, dx) : dx;
-    if (!t) return k->back.linears(k->back.ctx, m, block, role, n, x, dy, dx, accumulate, e);
+    if (!t) return k->back.linears(k->back.ctx, m, block, role, n, x, y, dy, dx, accumulate, e);
     BL_TRY(turned_input(k, t, &x, e));
-    BL_TRY(k->back.linears(k->back.ctx, m, block, role, n, x, dy, inside, false, e));
+    BL_TRY(k->back.linears(k->back.ctx, m, block, role, n, x, y, dy, inside, false, e));
     if (dx.buf)
         BL_TRY(k->r->ops->transform_grad(
             k->r->be, &(bl_transform_grad_args){.dy = inside, .dx = dx, .t = t, .n_t = 1, .accumulate = accumulate},

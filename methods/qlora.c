@@ -54,7 +54,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_qlora = {
     .name = "qlora",
-    .version = 3,
+    .version = 4,
     .title = "Low-rank adapters on weights of four bits",
     .cite = "Dettmers et al. 2023, arXiv 2305.14314; init=pissa: Meng et al. 2024, arXiv 2404.02948; "
             "dora: Liu et al. 2024, arXiv 2402.09353",

@@ -86,15 +86,15 @@ static bl_tensor work(back *b, int64_t rows, int64_t cols)
     return t;
 }
 
-static bl_status linears(const back *b, const bl_role *role, int n, bl_tensor x, const bl_tensor *dy, bl_tensor dx,
-                         bl_err *e)
+static bl_status linears(const back *b, const bl_role *role, int n, bl_tensor x, const bl_tensor *y,
+                         const bl_tensor *dy, bl_tensor dx, bl_err *e)
 {
-    return b->g->linears(b->g->ctx, b->p.m, b->p.block, role, n, x, dy, dx, false, e);
+    return b->g->linears(b->g->ctx, b->p.m, b->p.block, role, n, x, y, dy, dx, false, e);
 }
 
 static bl_status linear(const back *b, bl_role role, bl_tensor x, bl_tensor dy, bl_tensor dx, bl_err *e)
 {
-    return linears(b, &role, 1, x, &dy, dx, e);
+    return linears(b, &role, 1, x, NULL, &dy, dx, e);
 }
 
 static bl_tensor norm_grad(const back *b, bl_role role)
@@ -127,7 +127,8 @@ static bl_status mlp(back *b, bl_err *e)
     BL_TRY(linear(b, BL_ROLE_DOWN, t->act, b->d, dgate, e));
     BL_TRY(b->p.be->ops->swiglu_grad(
         b->p.be, &(bl_swiglu_grad_args){.gate = t->gate, .up = t->up, .dy = dgate, .dgate = dgate, .dup = dup}, e));
-    BL_TRY(linears(b, (const bl_role[]){BL_ROLE_GATE, BL_ROLE_UP}, 2, t->mlp_in, (bl_tensor[]){dgate, dup}, dh, e));
+    BL_TRY(linears(b, (const bl_role[]){BL_ROLE_GATE, BL_ROLE_UP}, 2, t->mlp_in, (bl_tensor[]){t->gate, t->up},
+                   (bl_tensor[]){dgate, dup}, dh, e));
     BL_TRY(norm(b, BL_ROLE_MLP_NORM, t->mid, dh, b->d, true, e));
 out:
     return st;
@@ -190,8 +191,8 @@ static bl_status attention(back *b, bool below, bl_err *e)
     BL_TRY(heads(b, BL_ROLE_Q, BL_ROLE_Q_NORM, dq, dy, e)); /* dy has been read */
     BL_TRY(heads(b, BL_ROLE_K, BL_ROLE_K_NORM, dk, bl_tensor_2d(dy.buf, dy.offset, dy.dtype, b->rows, b->p.kv_dim), e));
     if (!on) dh = (bl_tensor){0};
-    BL_TRY(linears(b, (const bl_role[]){BL_ROLE_Q, BL_ROLE_K, BL_ROLE_V}, 3, t->attn_in, (bl_tensor[]){dq, dk, dv}, dh,
-                   e));
+    BL_TRY(linears(b, (const bl_role[]){BL_ROLE_Q, BL_ROLE_K, BL_ROLE_V}, 3, t->attn_in, (bl_tensor[]){{0}, {0}, t->v},
+                   (bl_tensor[]){dq, dk, dv}, dh, e));
     if (on) BL_TRY(norm(b, BL_ROLE_ATTN_NORM, t->x, dh, b->d, true, e));
 out:
     return st;

@@ -13,9 +13,10 @@
 
 typedef struct bl_block_grads {
     /* Of y_i = linear_i(x), those of n roles that read the same x, rows of the whole batch: dx = the sum of dy_i W_i,
-     * or dx += that; no tensor: not wanted. */
+     * or dx += that; no tensor: not wanted. y: those that the tape has as they were, no tensor for others; NULL: none.
+     */
     bl_status (*linears)(void *ctx, bl_model *m, int64_t block, const bl_role *role, int n, bl_tensor x,
-                         const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e);
+                         const bl_tensor *y, const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e);
     bl_tensor (*norm)(void *ctx, bl_model *m, int64_t block,
                       bl_role role); /* f32 [n], what its gradient is added to; no tensor: it is not wanted */
     bl_block_product *product;       /* as in the forward pass */

@@ -54,32 +54,35 @@ out:
     return st;
 }
 
-static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor da, bl_tensor db,
-                       bl_err *e)
+/* by W: a product in f32 is with that, so that nothing is done to its outputs on either way. */
+static bl_status weight(bl_trainable *t, bl_effective *w, bl_tensor y, bl_err *e)
 {
     bl_backend *be = t->m->be;
-    const bl_trained *b = &t->param[w->b];
     bl_status st = BL_OK;
-    bl_tensor z;
-
-    (void)da; /* A is learned as it is */
-    BL_TRY(bl_effective_room(t, BL_WORK_DW, x.dim[0], w->linear->out, &z, e));
-    BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = x, .w = {&w->linear->weight}, .y = {z}}, e));
-    BL_TRY(be->ops->dora_grad(be,
-                              &(bl_dora_grad_args){.z = z,
-                                                   .dz = dy,
-                                                   .b = b->value,
-                                                   .dy = db,
-                                                   .norm = norms(w),
-                                                   .by = *factor(w),
-                                                   .db = b->grad,
-                                                   .dm = t->param[w->param[0]].grad},
-                              e));
+    BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &w->linear->weight, .rows = w->linear->out, .y = y}, e));
+    BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = y, .y = y, .rows = *factor(w)}, e));
 out:
     return st;
 }
 
-static const bl_adapter_rule dora = {.name = "dora", .make = make, .chain = chain, .product = true};
+static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor y, bl_tensor dy, bl_tensor da, bl_tensor db,
+                       bl_err *e)
+{
+    const bl_trained *b = &t->param[w->b], *m = &t->param[w->param[0]];
+    (void)da; /* A is learned as it is */
+    return t->m->be->ops->dora_grad(t->m->be,
+                                    &(bl_dora_grad_args){.y = y,
+                                                         .dy = dy,
+                                                         .bias = w->linear->bias,
+                                                         .m = m->value,
+                                                         .by = *factor(w),
+                                                         .of_b = db,
+                                                         .db = b->grad,
+                                                         .dm = m->grad},
+                                    e);
+}
+
+static const bl_adapter_rule dora = {.name = "dora", .output = true, .make = make, .weight = weight, .chain = chain};
 
 static bl_status constants(bl_trainable *t, bl_effective *w, int64_t rank, bl_err *e)
 {
@@ -156,7 +159,8 @@ out:
 
 bl_status bl_train_dora(bl_trainable *t, bl_err *e)
 {
-    static const size_t ops[] = {BL_OP(dora), BL_OP(dora_grad), BL_OP(transform_grad), 0};
+    static const size_t ops[] = {
+        BL_OP(dora), BL_OP(dora_grad), BL_OP(transform_grad), BL_OP(unpack), BL_OP(scale), BL_OP(add), 0};
     bl_status st = BL_OK;
     BL_TRY(bl_check_ops(t->m->be, ops, e));
     if (!t->m->be->ops->linear_turns)

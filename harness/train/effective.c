@@ -91,6 +91,7 @@ void bl_trainable_free(bl_trainable *t)
     bl_teacher_free(t->teacher);
     o->buffer_free(t->page);
     o->buffer_free(t->made.room);
+    for (size_t i = 0; i < BL_COUNT(t->kept.room); i++) o->buffer_free(t->kept.room[i]);
     for (size_t i = 0; i < BL_COUNT(t->work); i++) o->buffer_free(t->work[i]);
     for (size_t i = 0; i < BL_COUNT(t->moment_table); i++) o->buffer_free(t->moment_table[i].buf);
     while (t->n_reached > 0) bl_block_release(t->m, --t->n_reached);
@@ -119,7 +120,7 @@ bl_effective *bl_effective_of(bl_trainable *t, int64_t block, bl_role role)
     return NULL;
 }
 
-static bl_status new_tensor(bl_backend *be, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
+bl_status bl_trained_tensor(bl_backend *be, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_buffer *b = NULL;
@@ -139,7 +140,8 @@ bl_status bl_trained_add(bl_trainable *t, const char *name, const char *part, bl
     int64_t n = bl_tensor_count(&value);
 
     BL_TRY(bl_grow(&t->param, &t->cap_params, t->n_params + 1, sizeof *t->param, e));
-    BL_TRY(new_tensor(t->m->be, value.ndim == 2 ? value.dim[0] : 1, value.ndim == 2 ? value.dim[1] : n, &p.grad, e));
+    BL_TRY(bl_trained_tensor(t->m->be, value.ndim == 2 ? value.dim[0] : 1, value.ndim == 2 ? value.dim[1] : n, &p.grad,
+                             e));
     if (value.ndim == 1) p.grad = bl_tensor_1d(p.grad.buf, 0, BL_F32, n);
     snprintf(p.name, sizeof p.name, "%s.%s", name, part);
     *place = (int)t->n_params;
@@ -214,17 +216,18 @@ out:
     return st;
 }
 
-/* The weight that products are computed with. */
-static bl_status weight_of(bl_trainable *t, bl_effective *w, bl_weight *out, bl_err *e)
+/* The weight that products are computed with, in the place of that of l, a copy of the linear. */
+static bl_status weight_of(bl_trainable *t, bl_effective *w, bl_linear *l, bl_err *e)
 {
+    bl_weight_make *make = bl_made_by(t, w);
     bl_status st = BL_OK;
     bl_tensor y;
     bool there;
-    *out = w->linear->weight;
-    if (!w->rule || !w->rule->make) return BL_OK;
+    if (!make) return BL_OK;
     BL_TRY(bl_made_at(t, w, &y, &there, e));
-    if (!there) BL_TRY(w->rule->make(t, w, y, e));
-    *out = bl_weight_of(y);
+    if (!there) BL_TRY(make(t, w, y, e));
+    l->weight = bl_weight_of(y);
+    if (!w->rule) l->n_after = 0;
 out:
     return st;
 }
@@ -243,31 +246,42 @@ out:
     return st;
 }
 
+/* x as it is, or what `from` has, into y. */
+static bl_status put(bl_trainable *t, bl_tensor from, bl_tensor y, bool accumulate, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    if (accumulate) return be->ops->add(be, &(bl_add_args){.x = from, .y = y}, e);
+    return be->ops->gather(be, &(bl_gather_args){.src = from, .dst = y, .n = y.dim[0]}, e);
+}
+
 bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, bl_tensor x, bl_tensor y,
                                bool accumulate, bl_err *e)
 {
     bl_backend *be = t->m->be;
     bl_linear l = *w->linear;
     bl_status st = BL_OK;
-    bl_tensor xd, h;
+    bl_tensor xd, h, to = y;
+    const bool kept = bl_kept_at(t, w, row0, x.dim[0], &to), onto = accumulate && !kept;
 
-    BL_TRY(weight_of(t, w, &l.weight, e));
+    BL_TRY(weight_of(t, w, &l, e));
     BL_TRY(rounded(t, &l, &x, e));
     if (w->adapter < 0 || w->dropout == 0 || t->still) {
-        BL_TRY(bl_linear_apply(be, &l, x, y, accumulate, e));
-        if (w->out.bits) BL_TRY(be->ops->act_round(be, &(bl_act_round_args){.x = y, .y = y, .act = w->out}, e));
-        goto out;
+        BL_TRY(bl_linear_apply(be, &l, x, to, onto, e));
+        if (w->out.bits) BL_TRY(be->ops->act_round(be, &(bl_act_round_args){.x = to, .y = to, .act = w->out}, e));
+        goto put;
     }
     /* the trained adapter, which is the last one, reads another x than the rest */
     const bl_lowrank *a = &l.adapter[w->adapter];
     l.n_adapters = w->adapter;
-    BL_TRY(bl_linear_apply(be, &l, x, y, accumulate, e));
+    BL_TRY(bl_linear_apply(be, &l, x, to, onto, e));
     BL_TRY(bl_effective_room(t, BL_WORK_X, x.dim[0], x.dim[1], &xd, e));
     BL_TRY(bl_effective_room(t, BL_WORK_LOW, x.dim[0], a->a.dim[0], &h, e));
     BL_TRY(drop(t, w, row0, x, xd, false, e));
     BL_TRY(bl_dense_product(be, a->a, xd, h, false, false, e));
     BL_TRY(scaled(t, h, a->scale, e));
-    BL_TRY(bl_dense_product(be, a->b, h, y, false, true, e));
+    BL_TRY(bl_dense_product(be, a->b, h, to, false, true, e));
+put:
+    if (kept) BL_TRY(put(t, to, y, accumulate, e));
 out:
     return st;
 }
@@ -299,35 +313,67 @@ out:
     return st;
 }
 
-/* A zeroed place for the gradient of the model's A or B, where a form makes them of others. */
-static bl_status of_form(bl_trainable *t, int which, bl_tensor like, bl_tensor *out, bl_err *e)
+/* Places for the gradients of the model's A or B of linears: zeroed, one after another, where forms make others of
+ * them, else the parameters' own. */
+static bl_status of_forms(bl_trainable *t, int which, bl_effective *const *w, int n, bl_tensor *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    BL_TRY(bl_effective_room(t, which, like.dim[0], like.dim[1], out, e));
-    BL_TRY(t->m->be->ops->fill(t->m->be, out, 0, e));
+    int64_t all = 0, at[BL_LINEAR_MOST];
+    bl_tensor room;
+    for (int i = 0; i < n; i++) {
+        const bl_trained *p = &t->param[which == BL_WORK_DA ? w[i]->a : w[i]->b];
+        at[i] = -1;
+        if (w[i]->adapter < 0) continue;
+        const bl_lowrank *l = &w[i]->linear->adapter[w[i]->adapter];
+        out[i] = which == BL_WORK_DA ? l->a : l->b;
+        if (!p->own) {
+            out[i] = p->grad;
+            continue;
+        }
+        at[i] = all;
+        all += (bl_tensor_count(&out[i]) + 15) / 16 * 16;
+    }
+    if (!all) return BL_OK;
+    BL_TRY(bl_effective_room(t, which, 1, all, &room, e));
+    BL_TRY(t->m->be->ops->fill(t->m->be, &room, 0, e));
+    for (int i = 0; i < n; i++)
+        if (at[i] >= 0)
+            out[i] = bl_tensor_2d(room.buf, room.offset + (uint64_t)at[i] * sizeof(float), BL_F32, out[i].dim[0],
+                                  out[i].dim[1]);
 out:
     return st;
 }
 
-/* Of the trained adapters of linears that read the same x; seen: what the weights beside them read, where that is not
- * x because some of it was dropped. dx may be x. */
-static bl_status adapter_gradients(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, bl_tensor seen,
+/* What linears put out, where their forms ask for it: as given, or kept; false where one is neither. */
+static bool outputs(const bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, const bl_tensor *given,
+                    bl_tensor *y)
+{
+    bool all = true;
+    for (int i = 0; i < n; i++) {
+        y[i] = given ? given[i] : (bl_tensor){0};
+        if (w[i]->form && w[i]->form->output && !y[i].buf) all = bl_kept_at(t, w[i], 0, x.dim[0], &y[i]) && all;
+    }
+    return all;
+}
+
+/* Of the trained adapters of linears that read the same x and put out y. dx may be x. */
+static bl_status adapter_gradients(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, const bl_tensor *y,
                                    const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
 {
     bl_lowrank_grad_args a = {.x = x, .dx = dx, .accumulate = accumulate};
+    bl_tensor da[BL_LINEAR_MOST] = {{0}}, db[BL_LINEAR_MOST] = {{0}};
     bl_status st = BL_OK;
     int64_t width = 0;
 
+    BL_TRY(of_forms(t, BL_WORK_DA, w, n, da, e));
+    BL_TRY(of_forms(t, BL_WORK_DB, w, n, db, e));
     for (int i = 0; i < n; i++) {
         if (w[i]->adapter < 0) continue;
         const bl_lowrank *l = &w[i]->linear->adapter[w[i]->adapter];
-        bl_tensor da = t->param[w[i]->a].grad, db = t->param[w[i]->b].grad;
-        if (t->param[w[i]->a].own) BL_TRY(of_form(t, BL_WORK_DA, l->a, &da, e));
-        if (t->param[w[i]->b].own) BL_TRY(of_form(t, BL_WORK_DB, l->b, &db, e));
         a.of[a.n].a = l->a;
         a.of[a.n].b = l->b;
-        a.of[a.n].da = da;
-        a.of[a.n].db = db;
+        a.of[a.n].da = da[i];
+        a.of[a.n].db = db[i];
         a.of[a.n].dy = dy[i];
         a.of[a.n++].scale = (double)l->scale;
         width += bl_lowrank_width(l->a.dim[0]);
@@ -335,22 +381,20 @@ static bl_status adapter_gradients(bl_trainable *t, bl_effective *const *w, int 
     if (!a.n) return BL_OK;
     BL_TRY(bl_effective_room(t, BL_WORK_LOW, x.dim[0], width, &a.work, e));
     BL_TRY(t->m->be->ops->lowrank_grad(t->m->be, &a, e));
-    for (int i = 0, k = 0; i < n; i++) {
-        if (w[i]->adapter < 0) continue;
-        if (w[i]->form) BL_TRY(w[i]->form->chain(t, w[i], seen, dy[i], a.of[k].da, a.of[k].db, e));
-        k++;
-    }
+    for (int i = 0; i < n; i++)
+        if (w[i]->form) BL_TRY(w[i]->form->chain(t, w[i], y[i], dy[i], da[i], db[i], e));
 out:
     return st;
 }
 
-static bl_status dropped_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx, bl_err *e)
+static bl_status dropped_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor y, bl_tensor dy,
+                                  bl_tensor dx, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_tensor xd;
     BL_TRY(bl_effective_room(t, BL_WORK_X, x.dim[0], x.dim[1], &xd, e));
     BL_TRY(drop(t, w, 0, x, xd, false, e));
-    BL_TRY(adapter_gradients(t, &w, 1, xd, x, &dy, dx.buf ? xd : dx, false, e));
+    BL_TRY(adapter_gradients(t, &w, 1, xd, &y, &dy, dx.buf ? xd : dx, false, e));
     if (dx.buf) BL_TRY(drop(t, w, 0, xd, dx, true, e));
 out:
     return st;
@@ -365,7 +409,7 @@ static bl_status rest_backward(bl_trainable *t, bl_effective *w, bl_tensor x, bl
     rest.act = (bl_actq){0};
     BL_TRY(weight_gradient(t, w, x, dy, e));
     if (w->adapter >= 0) rest.n_adapters = w->adapter;
-    if (dx.buf) BL_TRY(weight_of(t, w, &rest.weight, e));
+    if (dx.buf) BL_TRY(weight_of(t, w, &rest, e));
     if (dx.buf) BL_TRY(bl_linear_input_grad(t->m->be, &rest, dy, dx, accumulate, e));
     if (steps_now(t, w)) { /* nobody reads the weight as it was any more */
         bl_trained p = t->param[w->param[0]];
@@ -377,20 +421,24 @@ out:
     return st;
 }
 
-/* Of one whose input was rounded, or whose adapter dropped some of it. */
-static bl_status apart(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx, bool accumulate,
-                       bl_err *e)
+/* Of one whose input was rounded, or whose adapter dropped some of it, or whose output is made again. */
+static bl_status apart(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor y, bl_tensor dy, bl_tensor dx,
+                       bool accumulate, bl_err *e)
 {
     bl_linear l = *w->linear;
     const bl_actq act = l.act;
     const bl_tensor seen = x, to = dx;
     bl_status st = BL_OK;
 
+    if (!outputs(t, &w, 1, x, &y, &y)) {
+        BL_TRY(bl_effective_room(t, BL_WORK_BACK, x.dim[0], l.out, &y, e));
+        BL_TRY(bl_effective_forward(t, w, 0, x, y, false, e));
+    }
     BL_TRY(rounded(t, &l, &x, e));
     if (act.bits && dx.buf) BL_TRY(bl_effective_room(t, BL_WORK_BACK, x.dim[0], x.dim[1], &dx, e));
     BL_TRY(rest_backward(t, w, x, dy, dx, !act.bits && accumulate, e));
-    if (w->adapter >= 0 && w->dropout > 0) BL_TRY(dropped_gradient(t, w, x, dy, dx, e));
-    else BL_TRY(adapter_gradients(t, &w, 1, x, x, &dy, dx, true, e));
+    if (w->adapter >= 0 && w->dropout > 0) BL_TRY(dropped_gradient(t, w, x, y, dy, dx, e));
+    else BL_TRY(adapter_gradients(t, &w, 1, x, &y, &dy, dx, true, e));
     if (act.bits && dx.buf)
         BL_TRY(t->m->be->ops->act_round_grad(t->m->be,
                                              &(bl_act_round_grad_args){.x = seen,
@@ -425,17 +473,18 @@ static bool joins(const bl_trainable *t, const bl_effective *w, bl_tensor dy, bl
            ops->linear_joins(t->m->be, &a);
 }
 
-bl_status bl_effectives_backward(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, const bl_tensor *dy,
-                                 bl_tensor dx, bool accumulate, bl_err *e)
+bl_status bl_effectives_backward(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, const bl_tensor *given,
+                                 const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
 {
     bl_backend *be = t->m->be;
     bl_status st = BL_OK;
-    bool together = true, joined = true;
-    for (int i = 0; i < n; i++) /* a form has one place for what it makes its gradients of */
-        together = together && !w[i]->linear->act.bits && (w[i]->adapter < 0 || (w[i]->dropout == 0 && !w[i]->form));
+    bl_tensor y[BL_LINEAR_MOST] = {{0}};
+    bool together = outputs(t, w, n, x, given, y), joined = true;
+    for (int i = 0; i < n; i++)
+        together = together && !w[i]->linear->act.bits && (w[i]->adapter < 0 || w[i]->dropout == 0);
     for (int i = 0; i < n; i++) joined = joined && together && joins(t, w[i], dy[i], dx);
     if (joined) {
-        BL_TRY(adapter_gradients(t, w, n, x, x, dy, (bl_tensor){0}, false, e));
+        BL_TRY(adapter_gradients(t, w, n, x, y, dy, (bl_tensor){0}, false, e));
         for (int i = 0; i < n; i++) {
             const bl_linear_args a = joined_args(w[i], dy[i], dx, accumulate || i);
             BL_TRY(be->ops->linear(be, &a, e));
@@ -445,10 +494,13 @@ bl_status bl_effectives_backward(bl_trainable *t, bl_effective *const *w, int n,
     /* On wide devices a short product that adds to dx takes twice the time of one that writes it, which is hidden where
      * a long one does. */
     const bool first = together && be->wide > 1;
-    if (first) BL_TRY(adapter_gradients(t, w, n, x, x, dy, dx, accumulate, e));
+    if (first) BL_TRY(adapter_gradients(t, w, n, x, y, dy, dx, accumulate, e));
     for (int i = 0; first && i < n; i++) accumulate |= w[i]->adapter >= 0;
-    for (int i = 0; i < n; i++) BL_TRY((together ? rest_backward : apart)(t, w[i], x, dy[i], dx, accumulate || i, e));
-    if (together && !first) BL_TRY(adapter_gradients(t, w, n, x, x, dy, dx, true, e));
+    for (int i = 0; i < n; i++) {
+        if (together) BL_TRY(rest_backward(t, w[i], x, dy[i], dx, accumulate || i, e));
+        else BL_TRY(apart(t, w[i], x, y[i], dy[i], dx, accumulate || i, e));
+    }
+    if (together && !first) BL_TRY(adapter_gradients(t, w, n, x, y, dy, dx, true, e));
 out:
     return st;
 }
@@ -456,7 +508,7 @@ out:
 bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx,
                                 bool accumulate, bl_err *e)
 {
-    return bl_effectives_backward(t, &w, 1, x, &dy, dx, accumulate, e);
+    return bl_effectives_backward(t, &w, 1, x, NULL, &dy, dx, accumulate, e);
 }
 
 bl_status bl_train_rounded_inputs(bl_trainable *t, const bl_actq *act, bool ends, double within, bl_err *e)
@@ -648,7 +700,7 @@ bl_status bl_train_packed_hold(bl_trainable *t, bl_err *e)
     bl_status st = BL_OK;
     for (size_t i = 0; i < t->n_params; i++) {
         bl_trained *p = &t->param[i];
-        if (!p->grad.buf) BL_TRY(new_tensor(t->m->be, p->value.dim[0], p->value.dim[1], &p->grad, e));
+        if (!p->grad.buf) BL_TRY(bl_trained_tensor(t->m->be, p->value.dim[0], p->value.dim[1], &p->grad, e));
     }
 out:
     return st;
@@ -678,124 +730,6 @@ bl_status bl_train_norms(bl_trainable *t, bl_err *e)
         BL_TRY(bl_trained_add(t, n->name, "weight", n->weight, &t->norm[i], e));
         n->format = bl_format_find("fp32");
         n->changed = true;
-    }
-out:
-    return st;
-}
-
-/* ---- adapters ---- */
-bl_status bl_effective_uniform(bl_backend *be, bl_tensor t, double bound, uint64_t seed, uint64_t stream, bl_err *e)
-{
-    bl_status st = BL_OK;
-    int64_t n = bl_tensor_count(&t);
-    bl_rng r = bl_rng_at(seed, stream, 0);
-    float *host = bl_new((size_t)n, sizeof *host, e);
-    if (!host) return BL_E_NOMEM;
-    for (int64_t i = 0; i < n; i++) host[i] = (float)(bound * (2 * bl_rng_uniform(&r) - 1));
-    BL_TRY(be->ops->upload(be, &t, host, e));
-    BL_TRY(be->ops->sync(be, e)); /* before host goes */
-out:
-    bl_free(host);
-    return st;
-}
-
-double bl_lora_scale(int64_t rank, double alpha, bool rank_stabilized)
-{
-    return alpha / (rank_stabilized ? sqrt((double)rank) : (double)rank);
-}
-
-static bl_status add_adapter(bl_trainable *t, bl_effective *w, const bl_lora *o, bl_err *e)
-{
-    bl_backend *be = t->m->be;
-    bl_linear *l = w->linear;
-    bl_status st = BL_OK;
-    bl_lowrank a = {.scale = (float)bl_lora_scale(o->rank, o->alpha, o->rank_stabilized)};
-
-    BL_TRY(new_tensor(be, o->rank, l->in, &a.a, e));
-    BL_TRY(new_tensor(be, l->out, o->rank, &a.b, e));
-    BL_TRY(
-        bl_effective_uniform(be, a.a, 1 / sqrt((double)l->in), o->seed, bl_rng_key("lora", (uint64_t)(w - t->w)), e));
-    BL_TRY(bl_linear_add_adapter(l, &a, e));
-    bl_tensor va = a.a, vb = a.b;
-    a = (bl_lowrank){0};
-    BL_TRY(bl_trained_add(t, l->name, "lora_A", va, &w->a, e));
-    BL_TRY(bl_trained_add(t, l->name, "lora_B", vb, &w->b, e));
-    w->adapter = l->n_adapters - 1;
-    w->dropout = o->dropout;
-out:
-    be->ops->buffer_free(a.a.buf);
-    be->ops->buffer_free(a.b.buf);
-    return st;
-}
-
-bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e)
-{
-    bl_status st = BL_OK;
-    size_t n = 0;
-
-    if (o->rank < 1) return bl_fail(e, BL_E_CONFIG, "rank is %lld; an adapter has at least one", (long long)o->rank);
-    if (!(o->dropout >= 0 && o->dropout < 1))
-        return bl_fail(e, BL_E_CONFIG, "dropout is %g; it is at least 0 and below 1", o->dropout);
-    t->lora = *o;
-    t->dropout_key[0] = (uint32_t)o->seed;
-    t->dropout_key[1] = (uint32_t)(o->seed >> 32);
-    for (size_t i = 0; i < t->n_linears; i++)
-        if (!o->targets || (o->targets & BL_ROLE_BIT(t->w[i].linear->role))) {
-            BL_TRY(add_adapter(t, &t->w[i], o, e));
-            n++;
-        }
-    if (!n) return bl_fail(e, BL_E_CONFIG, "no linear of this model is among the targets");
-out:
-    return st;
-}
-
-bl_status bl_effective_begin(bl_trainable *t, bl_effective *w, const float *a, const float *b, bool keep, bl_err *e)
-{
-    const bl_tensor to[] = {t->param[w->a].value, t->param[w->b].value};
-    const float *const from[] = {a, b};
-    bl_backend *be = t->m->be;
-    bl_status st = BL_OK;
-    for (int k = 0; k < 2; k++) {
-        const size_t n = (size_t)bl_tensor_count(&to[k]);
-        BL_TRY(be->ops->upload(be, &to[k], from[k], e));
-        if (!keep) continue;
-        if (!w->first[k] && !(w->first[k] = bl_new(n, sizeof(float), e))) return BL_E_NOMEM;
-        memcpy(w->first[k], from[k], n * sizeof(float));
-    }
-    BL_TRY(be->ops->sync(be, e)); /* before a and b go */
-    t->base_is_own |= !keep;
-out:
-    return st;
-}
-
-bl_status bl_effective_replace(bl_trainable *t, int param, int64_t rows, int64_t cols, bl_err *e)
-{
-    bl_backend *be = t->m->be;
-    bl_trained *p = &t->param[param];
-    bl_status st = BL_OK;
-    bl_tensor own = {0}, grad;
-    BL_TRY(new_tensor(be, rows, cols, &own, e));
-    BL_TRY(new_tensor(be, rows, cols, &grad, e));
-    be->ops->buffer_free(p->grad.buf);
-    be->ops->buffer_free(p->own);
-    p->value = own;
-    p->grad = grad;
-    p->own = own.buf;
-    own.buf = NULL;
-out:
-    be->ops->buffer_free(own.buf);
-    return st;
-}
-
-bl_status bl_effective_apart(bl_trainable *t, bl_effective *w, bool a, bl_err *e)
-{
-    const bl_ops *o = t->m->be->ops;
-    bl_status st = BL_OK;
-    for (int k = !a; k < 2; k++) {
-        const int at = k ? w->b : w->a;
-        const bl_tensor was = t->param[at].value;
-        BL_TRY(bl_effective_replace(t, at, was.dim[0], was.dim[1], e));
-        BL_TRY(o->gather(t->m->be, &(bl_gather_args){.src = was, .dst = t->param[at].value, .n = was.dim[0]}, e));
     }
 out:
     return st;

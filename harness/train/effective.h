@@ -57,13 +57,15 @@ typedef struct bl_trained {
 typedef struct bl_trainable bl_trainable;
 typedef struct bl_effective bl_effective;
 
+typedef bl_status bl_weight_make(bl_trainable *t, bl_effective *w, bl_tensor y, bl_err *e);
+
 /* A weight that is computed from parameters. Those of w are w->param[0 .. n_params) in the rule's own order. */
 typedef struct bl_weight_rule {
     const char *name;
     /* Parameters to the weight that products are computed with, written to y, f32 [out, in]. Between bl_made_begin and
      * bl_made_end it is kept for the linears of one block, else made whenever it is needed, y one buffer for all
      * linears. NULL: the linear's weight is what products are with. */
-    bl_status (*make)(bl_trainable *t, bl_effective *w, bl_tensor y, bl_err *e);
+    bl_weight_make *make;
     /* Whether `make` writes y as activations are, act [out, in]; NULL: it does not. */
     bool (*as_act)(const bl_trainable *t, const bl_effective *w);
     /* dw, of the type of `make`'s y, [out, in], the gradient of the weight, is turned into theirs, added to what is
@@ -78,12 +80,15 @@ typedef struct bl_weight_rule {
  * own shapes, and w->param. W is frozen beside it. */
 typedef struct bl_adapter_rule {
     const char *name;
-    bool product; /* `chain` takes room DW for a product of the linear's own */
+    bool output; /* `chain` reads y, what the linear put out, its bias included */
     /* Parameters to the model's A and B, and what else the linear computes with, after each change of them. */
     bl_status (*make)(bl_trainable *t, bl_effective *w, bl_err *e);
-    /* da, db, f32, the gradients of the model's A and B over a pass of x, whatever of it the adapter saw, with the
-     * gradient dy of the output, become those of the parameters, added to what is there. */
-    bl_status (*chain)(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor da, bl_tensor db,
+    /* What a product in f32 is with in the place of the weight and the transforms of its outputs: y f32 [out, in], made
+     * as weights of rules are; bl_made_begin. NULL: it is with these. */
+    bl_weight_make *weight;
+    /* da, db, f32, the gradients of the model's A and B over a pass with the gradient dy of the output, become those of
+     * the parameters, added to what is there. */
+    bl_status (*chain)(bl_trainable *t, bl_effective *w, bl_tensor y, bl_tensor dy, bl_tensor da, bl_tensor db,
                        bl_err *e);
     /* What is kept in the adapter's place once training ends; NULL: it is. */
     bl_status (*store)(bl_trainable *t, bl_effective *w, bl_err *e);
@@ -176,6 +181,10 @@ struct bl_trainable {
         int64_t block;  /* BL_MADE_NONE: none */
         uint32_t there; /* BL_ROLE_BITs of those that are */
     } made;
+    struct { /* outputs of linears, of so many rows; 0: none are kept */
+        bl_buffer *room[2];
+        int64_t rows;
+    } kept;
     bl_pass_room room;         /* so is this, until bl_trainable_rest */
     int64_t block;             /* that alone is trained; -1: the whole model */
     bl_tensor moment_table[2]; /* f32 [256], of moments of 8 bits */
@@ -203,12 +212,19 @@ void bl_trainable_rest(bl_trainable *t);            /* activations go; the next 
 uint64_t bl_trainable_count(const bl_trainable *t); /* numbers that are learned */
 /* Weights that rules make are made once for a block and kept until another's are asked for: between the two parameters
  * do not change. bl_made_at: where that of a linear is, [out, in], and whether it is there already, else it is to be
- * made now. Bytes of a block's; whether one is made as activations are. */
+ * made now. Bytes of a block's; what makes one; whether it is made as activations are. */
 void bl_made_begin(bl_trainable *t);
 void bl_made_end(bl_trainable *t);
 bl_status bl_made_at(bl_trainable *t, const bl_effective *w, bl_tensor *y, bool *there, bl_err *e);
 uint64_t bl_made_bytes(const bl_trainable *t, int64_t block);
+bl_weight_make *bl_made_by(const bl_trainable *t, const bl_effective *w); /* NULL: the weight is the linear's */
 bool bl_effective_narrow(const bl_trainable *t, const bl_effective *w);
+/* Between the two what a linear puts out is kept where its form asks for it and no tape has it. bl_kept_at: where those
+ * of some rows are; false: nowhere. */
+bl_status bl_kept_begin(bl_trainable *t, int64_t rows, bl_err *e);
+void bl_kept_end(bl_trainable *t);
+bool bl_kept_at(const bl_trainable *t, const bl_effective *w, int64_t row0, int64_t rows, bl_tensor *y);
+uint64_t bl_kept_bytes(const bl_trainable *t, int64_t rows);
 /* What forms make of the parameters as they are now; after every change of them. */
 bl_status bl_trainable_make(bl_trainable *t, bl_err *e);
 /* The end of training: weights that rules made take the format that they are kept in, with the same values, and are
@@ -296,6 +312,8 @@ bl_status bl_train_scales(bl_trainable *t, bl_err *e);
 
 /* ---- for rules ---- */
 /* A parameter whose value the model holds, or, set afterwards, `own`; its gradient is new and 0. */
+/* Zeros of its own, f32 [rows, cols]. */
+bl_status bl_trained_tensor(bl_backend *be, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e);
 bl_status bl_trained_add(bl_trainable *t, const char *name, const char *part, bl_tensor value, int *place, bl_err *e);
 /* The value of a parameter, from the host; a packed one is rounded to nearest. */
 bl_status bl_trained_put(bl_trainable *t, const bl_trained *p, const float *x, bl_err *e);
@@ -308,13 +326,14 @@ bl_status bl_effective_room(bl_trainable *t, int which, int64_t rows, int64_t co
 bl_status bl_effective_act(bl_trainable *t, int which, bl_tensor x, double by, bl_tensor *out, bl_err *e);
 /* Uniform in +-bound, of a seed and a stream. */
 bl_status bl_effective_uniform(bl_backend *be, bl_tensor t, double bound, uint64_t seed, uint64_t stream, bl_err *e);
-/* y = x Wt, the forward pass of a product, and its gradients; see block.h and backward.h for the arguments. */
+/* y = x Wt, the forward pass of a product, and its gradients; see block.h and backward.h for the arguments. Where y is
+ * asked for and not given, nor kept, it is made again. */
 bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, bl_tensor x, bl_tensor y,
                                bool accumulate, bl_err *e);
 bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx,
                                 bool accumulate, bl_err *e);
-bl_status bl_effectives_backward(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, const bl_tensor *dy,
-                                 bl_tensor dx, bool accumulate, bl_err *e);
+bl_status bl_effectives_backward(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, const bl_tensor *y,
+                                 const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e);
 /* B of a trained adapter, and with `a` A, become parameters of their own with its values, so that a form can make those
  * of the model. The gradients that `chain` is given are those of the parameters themselves where they are not apart. */
 bl_status bl_effective_apart(bl_trainable *t, bl_effective *w, bool a, bl_err *e);

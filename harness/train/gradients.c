@@ -26,12 +26,12 @@ static bl_status product(void *ctx, bl_model *m, int64_t block, bl_role role, in
 }
 
 static bl_status linear_grads(void *ctx, bl_model *m, int64_t block, const bl_role *role, int n, bl_tensor x,
-                              const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
+                              const bl_tensor *y, const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
 {
     bl_effective *w[BL_LINEAR_MOST];
     (void)m;
     for (int i = 0; i < n; i++) w[i] = bl_effective_of(ctx, block, role[i]);
-    return bl_effectives_backward(ctx, w, n, x, dy, dx, accumulate, e);
+    return bl_effectives_backward(ctx, w, n, x, y, dy, dx, accumulate, e);
 }
 
 static bl_tensor norm_grad(void *ctx, bl_model *m, int64_t block, bl_role role)
@@ -474,6 +474,7 @@ bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, d
     bl_made_begin(t);
     if (p.n) {
         BL_TRY(prepare(&p, b, e));
+        BL_TRY(bl_kept_begin(t, p.rows, e));
         BL_TRY(forward(&p, &hooks, e));
         BL_TRY(loss(&p, scale, &sum, e));
         BL_TRY(backward(&p, &hooks, e));
@@ -481,6 +482,7 @@ bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, d
     *nll = sum;
 out:
     bl_made_end(t);
+    bl_kept_end(t);
     release(&p);
     return st;
 }

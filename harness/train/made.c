@@ -6,6 +6,12 @@ bool bl_effective_narrow(const bl_trainable *t, const bl_effective *w)
     return w->rule && w->rule->as_act && w->rule->as_act(t, w);
 }
 
+bl_weight_make *bl_made_by(const bl_trainable *t, const bl_effective *w)
+{
+    if (w->rule) return w->rule->make;
+    return w->form && t->m->be->act == BL_F32 ? w->form->weight : NULL;
+}
+
 void bl_made_begin(bl_trainable *t)
 {
     t->made.block = BL_MADE_NONE;
@@ -18,7 +24,7 @@ static uint64_t made_bytes(const bl_trainable *t, const bl_effective *w)
 {
     const bl_dtype type = bl_effective_narrow(t, w) ? t->m->be->act : BL_F32;
     const uint64_t bytes = (uint64_t)(w->linear->out * w->linear->in) * bl_dtype_bytes(type);
-    return w->rule && w->rule->make ? (bytes + 63) / 64 * 64 : 0;
+    return bl_made_by(t, w) ? (bytes + 63) / 64 * 64 : 0;
 }
 
 uint64_t bl_made_bytes(const bl_trainable *t, int64_t block)

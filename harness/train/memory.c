@@ -15,7 +15,9 @@ static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
 {
     uint64_t dropped = 0, low = 0, grad = 0, made = 0, narrow = 0, a = 0, b = 0, rounded = 0, subspace = 0, held = 0;
     const bl_effective *before = NULL;
-    int64_t beside = 0; /* columns of the inner products of adapters that read the same input */
+    int64_t beside = 0;          /* columns of the inner products of adapters that read the same input, */
+    uint64_t of_a = 0, of_b = 0; /* and the gradients of theirs that forms make others of */
+    bool alike = false;
     const uint64_t act = bl_dtype_bytes(t->m->be->act);
     for (size_t i = 0; i < t->n; i++) {
         const bl_effective *w = &t->w[i];
@@ -23,7 +25,8 @@ static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
         if (w->adapter >= 0 && w->dropout > 0) dropped = BL_MAX(dropped, (uint64_t)rows * in * act);
         if (w->adapter >= 0) {
             const int64_t width = bl_lowrank_width(w->linear->adapter[w->adapter].a.dim[0]);
-            beside = read_alike(w, before) ? beside + width : width;
+            alike = read_alike(w, before);
+            beside = alike ? beside + width : width;
             low = BL_MAX(low, (uint64_t)(rows * beside) * act);
             before = w;
         }
@@ -34,9 +37,10 @@ static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
         const uint64_t n = in * (uint64_t)w->linear->out;
         if (w->form) {
             const bl_lowrank *l = &w->linear->adapter[w->adapter];
-            if (w->form->product) grad = BL_MAX(grad, (uint64_t)(rows * w->linear->out) * sizeof(float));
-            if (t->param[w->a].own) a = BL_MAX(a, bl_tensor_bytes(&l->a));
-            if (t->param[w->b].own) b = BL_MAX(b, bl_tensor_bytes(&l->b));
+            of_a = (alike ? of_a : 0) + (t->param[w->a].own ? bl_tensor_bytes(&l->a) : 0);
+            of_b = (alike ? of_b : 0) + (t->param[w->b].own ? bl_tensor_bytes(&l->b) : 0);
+            a = BL_MAX(a, of_a);
+            b = BL_MAX(b, of_b);
         }
         if (!w->rule || !w->rule->chain) continue;
         if (bl_effective_narrow(t, w)) {
@@ -64,15 +68,16 @@ static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
         dropped = BL_MAX(dropped, n * act);
     }
     for (int64_t k = 0; k < t->m->config.n_layers; k++) held = BL_MAX(held, bl_made_bytes(t, k));
-    return dropped + low + grad + made + held + narrow + a + b + rounded + subspace;
+    return dropped + low + grad + made + held + narrow + a + b + rounded + subspace + bl_kept_bytes(t, rows);
 }
 
-/* Of the gradient of outputs before they were transformed. */
+/* Of the gradient of outputs before they were transformed, where the weight does not do that. */
 static uint64_t turned_back(const bl_trainable *t, int64_t rows)
 {
     uint64_t most = 0;
     for (size_t i = 0; i < t->n; i++)
-        if (t->w[i].linear->n_after) most = BL_MAX(most, (uint64_t)(rows * t->w[i].linear->out));
+        if (t->w[i].linear->n_after && !bl_made_by(t, &t->w[i]))
+            most = BL_MAX(most, (uint64_t)(rows * t->w[i].linear->out));
     return most * bl_dtype_bytes(t->m->be->act);
 }
 
@@ -172,7 +177,8 @@ static bl_status scratch(const bl_trainer *r, int64_t rows, uint64_t *out, bl_er
         a.of[i].w = &w->linear->weight;
         a.of[i].rank = w->adapter < 0 ? 0 : w->linear->adapter[w->adapter].a.dim[0];
         a.of[i].bias = w->bias >= 0;
-        a.of[i].turned = w->linear->n_after > 0;
+        a.of[i].scaled = w->linear->n_after == 1 && w->linear->transform[w->linear->n_transforms].kind == BL_T_SCALE;
+        a.of[i].turned = w->linear->n_after > 0 && !a.of[i].scaled;
     }
     for (size_t i = 0; i < t->n_params; i++)
         if (t->param[i].grad.buf) {

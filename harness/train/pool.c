@@ -20,10 +20,10 @@ static bl_status make(bl_trainable *t, bl_effective *w, bl_err *e)
         e);
 }
 
-static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor da, bl_tensor db,
+static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor y, bl_tensor dy, bl_tensor da, bl_tensor db,
                        bl_err *e)
 {
-    (void)x;
+    (void)y;
     (void)dy;
     (void)db; /* B is learned as it is */
     return t->m->be->ops->pool_grad(

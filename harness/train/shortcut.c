@@ -37,13 +37,13 @@ out:
     return st;
 }
 
-static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor da, bl_tensor db,
+static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor y, bl_tensor dy, bl_tensor da, bl_tensor db,
                        bl_err *e)
 {
     bl_backend *be = t->m->be;
     const int64_t rank = da.dim[0], ga = run_of(w->linear->in, rank), gb = run_of(w->linear->out, rank);
     bl_status st = BL_OK;
-    (void)x;
+    (void)y;
     (void)dy;
     BL_TRY(be->ops->band_grad(be,
                               &(bl_band_grad_args){.dy = da,

@@ -23,37 +23,49 @@ bl_status bl_cpu_dora(bl_backend *be, const bl_dora_args *a, bl_err *e)
             sum += a->scale * b[k] * (2 * (double)bl_cpu_row(&a->cross, k)[o] + a->scale * along);
         }
         norm[o] = sum > 0 ? (float)sqrt(sum) : 0;
-        by[o] = norm[o] > 0 ? m[o] / norm[o] : 0;
+        by[o] = norm[o] > 0 ? bl_dora_length(m[o]) / norm[o] : 0;
         for (int64_t k = 0; k < rank; k++) y[k] = by[o] * b[k];
     }
     return BL_OK;
 }
 
+enum { DORA_COLUMNS = 64, DORA_ROWS = 16 }; /* whose sums go down the rows together; rows whose sum is in f32 */
+
+/* sum [n] += dy (y - bias) down the rows, columns o0 .. o0 + n. */
+static void length_sums(const bl_dora_grad_args *a, int64_t o0, int64_t n, double *sum)
+{
+    const float *of_bias = bl_cpu_at(&a->bias);
+    float bias[DORA_COLUMNS] = {0};
+    for (int64_t i = 0; of_bias && i < n; i++) bias[i] = of_bias[o0 + i];
+    for (int64_t r0 = 0; r0 < a->y.dim[0]; r0 += DORA_ROWS) {
+        const int64_t end = BL_MIN(r0 + DORA_ROWS, a->y.dim[0]);
+        float part[DORA_COLUMNS] = {0};
+        for (int64_t r = r0; r < end; r++) {
+            const float *restrict y = (const float *)bl_cpu_row(&a->y, r) + o0;
+            const float *restrict dy = (const float *)bl_cpu_row(&a->dy, r) + o0;
+            for (int64_t i = 0; i < n; i++) part[i] += (y[i] - bias[i]) * dy[i];
+        }
+        for (int64_t i = 0; i < n; i++) sum[i] += part[i];
+    }
+}
+
 bl_status bl_cpu_dora_grad(bl_backend *be, const bl_dora_grad_args *a, bl_err *e)
 {
-    enum { COLUMNS = 16 }; /* whose sums go down the rows together */
     bl_status st = bl_check_dora_grad(be, a, e);
     if (st != BL_OK) return st;
-    const int64_t rows = a->z.dim[0], out = a->b.dim[0], rank = a->b.dim[1];
-    const float *norm = bl_cpu_at(&a->norm), *by = bl_cpu_at(&a->by);
+    const int64_t rows = a->y.dim[0], out = a->of_b.dim[0], rank = a->of_b.dim[1];
+    const float *m = bl_cpu_at(&a->m), *by = bl_cpu_at(&a->by);
     float *dm = bl_cpu_at(&a->dm);
-#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 2 * (double)(out * (rows + rank))))
-    for (int64_t o0 = 0; o0 < out; o0 += COLUMNS) {
-        const int64_t n = BL_MIN(out - o0, COLUMNS);
-        double sum[COLUMNS] = {0};
-        for (int64_t r = 0; r < rows; r++) {
-            const float *z = bl_cpu_row(&a->z, r) + o0, *dz = bl_cpu_row(&a->dz, r) + o0;
-            for (int64_t i = 0; i < n; i++) sum[i] += (double)z[i] * dz[i];
-        }
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, (double)(out * (rows + rank))))
+    for (int64_t o0 = 0; o0 < out; o0 += DORA_COLUMNS) {
+        const int64_t n = BL_MIN(out - o0, DORA_COLUMNS);
+        double sum[DORA_COLUMNS] = {0};
+        length_sums(a, o0, n, sum);
         for (int64_t i = 0; i < n; i++) {
-            const int64_t o = o0 + i;
-            const float *b = bl_cpu_row(&a->b, o), *dy = bl_cpu_row(&a->dy, o);
-            float *db = bl_cpu_row(&a->db, o);
-            for (int64_t k = 0; k < rank; k++) {
-                sum[i] += (double)b[k] * dy[k];
-                db[k] += by[o] * dy[k];
-            }
-            if (norm[o] > 0) dm[o] += (float)(sum[i] / norm[o]);
+            const float *of_b = bl_cpu_row(&a->of_b, o0 + i);
+            float *db = bl_cpu_row(&a->db, o0 + i);
+            for (int64_t k = 0; k < rank; k++) db[k] += by[o0 + i] * of_b[k];
+            dm[o0 + i] += (float)(sum[i] / bl_dora_length(m[o0 + i]));
         }
     }
     return BL_OK;

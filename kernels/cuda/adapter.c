@@ -20,33 +20,39 @@ bl_status bl_cuda_dora(bl_backend *be, const bl_dora_args *a, bl_err *e)
                                           .ldy = a->y.stride[0],
                                           .out = a->b.dim[0],
                                           .rank = a->b.dim[1],
-                                          .scale = a->scale});
+                                          .scale = a->scale,
+                                          .least = BL_DORA_LEAST});
     return bl_cuda_launched(be, "dora", e);
 }
 
 bl_status bl_cuda_dora_grad(bl_backend *be, const bl_dora_grad_args *a, bl_err *e)
 {
-    bl_status st = bl_check_dora_grad(be, a, e);
+    bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    if (st != BL_OK) return st;
-    bl_cu_dora_back(c->now, &(bl_cu_dora_grad){.z = bl_cuda_at(&a->z),
-                                               .dz = bl_cuda_at(&a->dz),
-                                               .f32 = a->dz.dtype == BL_F32,
-                                               .b = bl_cuda_at(&a->b),
+    void *parts;
+    BL_TRY(bl_check_dora_grad(be, a, e));
+    const int64_t rows = a->y.dim[0], out = a->of_b.dim[0];
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_PARTS, (uint64_t)(bl_cu_dora_parts(rows) * out) * sizeof(float) + 8, &parts, e));
+    bl_cu_dora_back(c->now, &(bl_cu_dora_grad){.y = bl_cuda_at(&a->y),
                                                .dy = bl_cuda_at(&a->dy),
-                                               .norm = bl_cuda_at(&a->norm),
+                                               .bias = bl_cuda_at(&a->bias),
+                                               .m = bl_cuda_at(&a->m),
                                                .by = bl_cuda_at(&a->by),
+                                               .of_b = bl_cuda_at(&a->of_b),
                                                .db = bl_cuda_at(&a->db),
                                                .dm = bl_cuda_at(&a->dm),
-                                               .ldz = a->z.stride[0],
-                                               .lddz = a->dz.stride[0],
-                                               .ldb = a->b.stride[0],
+                                               .parts = parts,
+                                               .ldy = a->y.stride[0],
                                                .lddy = a->dy.stride[0],
+                                               .ldb = a->of_b.stride[0],
                                                .lddb = a->db.stride[0],
-                                               .rows = a->z.dim[0],
-                                               .out = a->b.dim[0],
-                                               .rank = a->b.dim[1]});
-    return bl_cuda_launched(be, "dora_grad", e);
+                                               .rows = rows,
+                                               .out = out,
+                                               .rank = a->of_b.dim[1],
+                                               .least = BL_DORA_LEAST});
+    st = bl_cuda_launched(be, "dora_grad", e);
+out:
+    return st;
 }
 
 bl_status bl_cuda_pool(bl_backend *be, const bl_pool_args *a, bl_err *e)

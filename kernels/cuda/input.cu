@@ -12,19 +12,54 @@ void bl_cu_scale_rows(bl_stream s, float *x, int64_t ldx, const float *by, int64
     if (rows) scale_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, by, rows, n);
 }
 
-__global__ void scale_narrow(const uint16_t *x, int64_t ldx, const float *by, uint16_t *y, int64_t ldy, int64_t rows,
-                             int64_t n)
+template <int V> __device__ __forceinline__ void take(const void *x, bool f32, int64_t at, float v[V])
 {
-    EACH(i, rows * n)
-    {
-        int64_t r = i / n, k = i % n;
-        y[r * ldy + k] = to_bf16(from_bf16(x[r * ldx + k]) * by[k]);
+    if (V == 1) v[0] = f32 ? ((const float *)x)[at] : from_bf16(((const uint16_t *)x)[at]);
+    else if (f32) {
+        const float4 u = *(const float4 *)((const float *)x + at);
+        v[0] = u.x, v[1 % V] = u.y, v[2 % V] = u.z, v[3 % V] = u.w;
+    } else {
+        const uint2 u = *(const uint2 *)((const uint16_t *)x + at);
+        v[0] = from_bf16((uint16_t)u.x), v[1 % V] = from_bf16((uint16_t)(u.x >> 16));
+        v[2 % V] = from_bf16((uint16_t)u.y), v[3 % V] = from_bf16((uint16_t)(u.y >> 16));
     }
 }
-void bl_cu_scale_bf16(bl_stream s, const uint16_t *x, int64_t ldx, const float *by, uint16_t *y, int64_t ldy,
-                      int64_t rows, int64_t n)
+template <int V> __device__ __forceinline__ void give(void *y, bool f32, int64_t at, const float v[V])
 {
-    if (rows) scale_narrow<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, by, y, ldy, rows, n);
+    if (V == 1) put_sum(y, f32, at, v[0], false);
+    else if (f32) *(float4 *)((float *)y + at) = make_float4(v[0], v[1 % V], v[2 % V], v[3 % V]);
+    else
+        *(uint2 *)((uint16_t *)y + at) = make_uint2((uint32_t)to_bf16(v[1 % V]) << 16 | to_bf16(v[0]),
+                                                    (uint32_t)to_bf16(v[3 % V]) << 16 | to_bf16(v[2 % V]));
+}
+
+/* V columns a thread, down the rows. */
+template <int V> __global__ void scale_outputs(bl_cu_scaled a)
+{
+    const int64_t k = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * V;
+    float by[V], bias[V] = {0}, v[V], was[V];
+    if (k >= a.n) return;
+    for (int i = 0; i < V; i++) by[i] = a.by[k + i];
+    for (int i = 0; a.bias && i < V; i++) bias[i] = a.bias[k + i];
+    for (int64_t r = blockIdx.y; r < a.rows; r += gridDim.y) {
+        take<V>(a.x, a.x32, r * a.ldx + k, v);
+        if (a.accumulate) take<V>(a.y, a.y32, r * a.ldy + k, was);
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            v[i] = v[i] * by[i] + bias[i];
+            if (a.accumulate) v[i] += was[i];
+        }
+        give<V>(a.y, a.y32, r * a.ldy + k, v);
+    }
+}
+void bl_cu_scale_outputs(bl_stream s, const bl_cu_scaled *a)
+{
+    const bool fours = (a->n | a->ldx | a->ldy) % 4 == 0 && ((uintptr_t)a->x | (uintptr_t)a->y) % 16 == 0;
+    const int64_t lanes = fours ? a->n / 4 : a->n, down = a->rows < 4096 ? a->rows : 4096;
+    const dim3 grid((unsigned)((lanes + 127) / 128), (unsigned)down);
+    if (!a->rows || !a->n) return;
+    if (fours) scale_outputs<4><<<grid, 128, 0, s>>>(*a);
+    else scale_outputs<1><<<grid, 128, 0, s>>>(*a);
 }
 
 __global__ void permute_rows(const float *x, int64_t ldx, float *y, int64_t ldy, const int32_t *from, int64_t rows,

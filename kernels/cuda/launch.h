@@ -71,9 +71,15 @@ void bl_cu_channel_stats(bl_stream s, const uint16_t *x, int64_t ldx, int64_t ro
 
 /* ---- inputs of a product (input.cu), in f32 ---- */
 void bl_cu_scale_rows(bl_stream s, float *x, int64_t ldx, const float *by, int64_t rows, int64_t n);
-/* The same from bf16 to bf16; y may be x */
-void bl_cu_scale_bf16(bl_stream s, const uint16_t *x, int64_t ldx, const float *by, uint16_t *y, int64_t ldy,
-                      int64_t rows, int64_t n);
+/* y (+)= x by + bias, f32 or bf16 each; y may be x where both are of one type; no bias: NULL */
+typedef struct bl_cu_scaled {
+    const void *x;
+    void *y;
+    const float *by, *bias;
+    int64_t ldx, ldy, rows, n;
+    bool x32, y32, accumulate;
+} bl_cu_scaled;
+void bl_cu_scale_outputs(bl_stream s, const bl_cu_scaled *a);
 void bl_cu_permute_rows(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, const int32_t *from,
                         int64_t rows, int64_t n);
 /* Turned: with the transposed matrix. */
@@ -472,15 +478,17 @@ typedef struct bl_cu_dora {
     float *norm, *by, *y;
     int64_t ldc, ldg, ldb, ldy, out, rank;
     double scale;
+    float least;
 } bl_cu_dora;
 void bl_cu_dora_rows(bl_stream s, const bl_cu_dora *a);
 typedef struct bl_cu_dora_grad {
-    const float *z, *b, *dy, *norm, *by;
-    const void *dz; /* f32 or bf16 */
-    float *db, *dm;
-    int64_t ldz, lddz, ldb, lddy, lddb, rows, out, rank;
-    bool f32;
+    const uint16_t *y, *dy;
+    const float *bias, *m, *by, *of_b; /* no bias: NULL */
+    float *db, *dm, *parts;            /* parts: scratch [bl_cu_dora_parts, out] */
+    int64_t ldy, lddy, ldb, lddb, rows, out, rank;
+    float least;
 } bl_cu_dora_grad;
+int64_t bl_cu_dora_parts(int64_t rows);
 void bl_cu_dora_back(bl_stream s, const bl_cu_dora_grad *a);
 void bl_cu_pool(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, int64_t rank, int64_t in,
                 int64_t group, float by);

@@ -124,8 +124,13 @@ bl_status bl_cuda_transform(bl_backend *be, const bl_transform_args *a, bl_err *
     bl_cuda *c = be->own;
     BL_TRY(bl_check_transform(be, a, e));
     if (a->n_t == 1 && a->t->kind == BL_T_SCALE) {
-        bl_cu_scale_bf16(c->now, bl_cuda_at(&a->x), a->x.stride[0], bl_cuda_at(&a->t->data), bl_cuda_at(&a->y),
-                         a->y.stride[0], a->x.dim[0], a->x.dim[1]);
+        bl_cu_scale_outputs(c->now, &(bl_cu_scaled){.x = bl_cuda_at(&a->x),
+                                                    .y = bl_cuda_at(&a->y),
+                                                    .by = bl_cuda_at(&a->t->data),
+                                                    .ldx = a->x.stride[0],
+                                                    .ldy = a->y.stride[0],
+                                                    .rows = a->x.dim[0],
+                                                    .n = a->x.dim[1]});
         BL_TRY(bl_cuda_launched(be, "transform", e));
         goto out;
     }
@@ -242,7 +247,7 @@ static uint64_t added_bytes(const bl_backend *be, const bl_weight *w, int64_t ra
 uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args *a)
 {
     const bl_cuda *c = be->own;
-    uint64_t need[BL_SCRATCHES] = {[BL_SCRATCH_BLAS] = BL_CUDA_BLAS_BYTES}, sum = 0, parts = (uint64_t)a->rows;
+    uint64_t need[BL_SCRATCHES] = {[BL_SCRATCH_BLAS] = BL_CUDA_BLAS_BYTES}, sum = 0, parts = (uint64_t)a->rows, one = 0;
     const int64_t of_heads = a->rows * a->heads;
     for (size_t i = 0; i < a->n; i++) {
         const bl_shape *s = &a->of[i].w->shape;
@@ -258,14 +263,17 @@ uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args
                 need[BL_SCRATCH_SUM] = BL_MAX(need[BL_SCRATCH_SUM], added_bytes(be, a->of[i].w, rank, a->rows));
         }
         need[BL_SCRATCH_SLAB] = BL_MAX(need[BL_SCRATCH_SLAB], slab);
-        if (a->of[i].turned) {
-            const uint64_t bytes = (uint64_t)(turned_rows(a->rows, s->out) * s->out) * sizeof(float);
-            need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], bytes);
+        const uint64_t in_f32 = (uint64_t)(turned_rows(a->rows, s->out) * s->out) * sizeof(float);
+        if (a->of[i].turned) need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], in_f32);
+        if (a->of[i].scaled) {
+            one = BL_MAX(one, in_f32);
+            parts = BL_MAX(parts, (uint64_t)(bl_cu_dora_parts(a->rows) * s->out + 2));
         }
         parts = BL_MAX(parts, (uint64_t)s->out); /* how often each token is there */
         if (a->of[i].bias) parts = BL_MAX(parts, (uint64_t)(bl_cu_parts(a->rows) * s->out));
     }
     need[BL_SCRATCH_ROWS2] = need[BL_SCRATCH_ROWS];
+    need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], one);
     parts = BL_MAX(parts, (uint64_t)(2 * of_heads)); /* attention, then the norms of rows and of heads */
     parts = BL_MAX(parts, (uint64_t)(a->rows + a->dim * bl_cu_parts(a->rows)));
     parts = BL_MAX(parts, (uint64_t)(of_heads + a->head_dim * bl_cu_parts(of_heads)));
@@ -521,6 +529,9 @@ out:
     return st;
 }
 
+/* S multiplies outputs, and nothing else. */
+static bool only_scaled(const bl_linear_args *a) { return a->n_s == 1 && a->s->kind == BL_T_SCALE; }
+
 /* y (+)= S(x Wt) + bias, some rows at a time. */
 static bl_status turned(bl_backend *be, const bl_linear_args *a, const by_family *how, const product *whole, bl_err *e)
 {
@@ -531,8 +542,10 @@ static bl_status turned(bl_backend *be, const bl_linear_args *a, const by_family
     void *v, *other;
     float *done;
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS, (uint64_t)(at_once * out) * sizeof(float), &v, e));
-    BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS2, (uint64_t)(at_once * out) * sizeof(float), &other, e));
+    if (!only_scaled(a))
+        BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS2, (uint64_t)(at_once * out) * sizeof(float), &other, e));
     for (int64_t r = 0; r < whole->rows; r += at_once) {
+        char *y = (char *)whole->y + (size_t)(r * whole->ldy) * size;
         product p = *whole;
         p.rows = BL_MIN(at_once, whole->rows - r);
         p.row0 = r;
@@ -542,10 +555,24 @@ static bl_status turned(bl_backend *be, const bl_linear_args *a, const by_family
         p.f32 = true;
         p.accumulate = false;
         BL_TRY(how->run(be, a->w[0], &p, false, e));
+        if (only_scaled(a)) {
+            bl_cu_scale_outputs(c->now, &(bl_cu_scaled){.x = v,
+                                                        .y = y,
+                                                        .by = bl_cuda_at(&a->s->data),
+                                                        .bias = bl_cuda_at(&a->bias[0]),
+                                                        .ldx = out,
+                                                        .ldy = whole->ldy,
+                                                        .rows = p.rows,
+                                                        .n = out,
+                                                        .x32 = true,
+                                                        .y32 = whole->f32,
+                                                        .accumulate = whole->accumulate});
+            BL_TRY(bl_cuda_launched(be, "linear", e));
+            continue;
+        }
         BL_TRY(turn(be, v, other, out, p.rows, a->s, a->n_s, &done, e));
         if (a->bias[0].buf) bl_cu_add_bias(c->now, done, true, out, bl_cuda_at(&a->bias[0]), p.rows, out);
-        bl_cu_put_rows(c->now, done, out, (char *)whole->y + (size_t)(r * whole->ldy) * size, whole->f32, whole->ldy,
-                       p.rows, out, whole->accumulate);
+        bl_cu_put_rows(c->now, done, out, y, whole->f32, whole->ldy, p.rows, out, whole->accumulate);
         BL_TRY(bl_cuda_launched(be, "linear", e));
     }
 out:

@@ -413,7 +413,7 @@ static void a_broken_shape_is_refused_by_every_op(void **state)
                            be, &(bl_grid_grad_args){.w = a, .scale = b, .dy = a, .grid = {.bits = 3, .group = 1}}, &e),
                        BL_E_INTERNAL, "grid_grad");
         assert_refused(be->ops->dora(be, &(bl_dora_args){.b = a, .y = b}, &e), BL_E_INTERNAL, "dora");
-        assert_refused(be->ops->dora_grad(be, &(bl_dora_grad_args){.b = a, .z = a, .dz = b}, &e), BL_E_INTERNAL,
+        assert_refused(be->ops->dora_grad(be, &(bl_dora_grad_args){.of_b = a, .y = a, .dy = b}, &e), BL_E_INTERNAL,
                        "dora_grad");
         assert_refused(be->ops->pool(be, &(bl_pool_args){.x = a, .y = b, .group = 2}, &e), BL_E_INTERNAL, "pool");
         assert_refused(be->ops->pool_grad(be, &(bl_pool_grad_args){.dx = a, .dy = b, .group = 2}, &e), BL_E_INTERNAL,

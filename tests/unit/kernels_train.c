@@ -347,7 +347,7 @@ static void lengths_of_rows_and_their_gradient_are_those_of_the_formula(void **s
     const double scale = 0.75;
     float w[DORA_OUT * DORA_IN], a[DORA_RANK * DORA_IN], x[N + DORA_OUT], sq[DORA_OUT], cross[DORA_RANK * DORA_OUT],
         gram[DORA_RANK * DORA_RANK];
-    float dz[DORA_ROWS * DORA_OUT];
+    float dz[DORA_ROWS * DORA_OUT], put[DORA_ROWS * DORA_OUT], bias[DORA_OUT];
     double at[N + DORA_OUT];
     (void)state;
     fill(w, DORA_OUT * DORA_IN, 1);
@@ -358,6 +358,8 @@ static void lengths_of_rows_and_their_gradient_are_those_of_the_formula(void **s
     fill(dz, DORA_ROWS * DORA_OUT, 1);
     memset(w + 2 * DORA_IN, 0, DORA_IN * sizeof *w); /* a row of V that is 0 */
     memset(x + 2 * DORA_RANK, 0, DORA_RANK * sizeof *x);
+    x[N + 5] = 0; /* a length of 0 */
+    fill(bias, DORA_OUT, 1);
     for (int o = 0; o < DORA_OUT; o++) {
         double sum = 0;
         for (int i = 0; i < DORA_IN; i++) sum += (double)w[o * DORA_IN + i] * w[o * DORA_IN + i];
@@ -405,13 +407,21 @@ static void lengths_of_rows_and_their_gradient_are_those_of_the_formula(void **s
                     dy[o * DORA_RANK + k] += dz[r * DORA_OUT + o] * a_h[r * DORA_RANK + k];
             }
         }
+        for (int i = 0; i < DORA_ROWS * DORA_OUT; i++) {
+            const int r = i / DORA_OUT, o = i % DORA_OUT;
+            double sum = a_z[i];
+            for (int k = 0; k < DORA_RANK; k++) sum += (double)x[o * DORA_RANK + k] * a_h[r * DORA_RANK + k];
+            put[i] = (float)(by[o] * sum);
+            if (o % 2 == 0) put[i] += bias[o];
+        }
+        for (int o = 1; o < DORA_OUT; o += 2) bias[o] = 0;
         assert_ok(be->ops->dora_grad(be,
-                                     &(bl_dora_grad_args){.z = F2(a_z, DORA_ROWS, DORA_OUT),
-                                                          .dz = F2(dz, DORA_ROWS, DORA_OUT),
-                                                          .b = F2(x, DORA_OUT, DORA_RANK),
-                                                          .dy = F2(dy, DORA_OUT, DORA_RANK),
-                                                          .norm = F1(a_norm, DORA_OUT),
+                                     &(bl_dora_grad_args){.y = F2(put, DORA_ROWS, DORA_OUT),
+                                                          .dy = F2(dz, DORA_ROWS, DORA_OUT),
+                                                          .bias = F1(bias, DORA_OUT),
+                                                          .m = F1(x + N, DORA_OUT),
                                                           .by = F1(by, DORA_OUT),
+                                                          .of_b = F2(dy, DORA_OUT, DORA_RANK),
                                                           .db = F2(g, DORA_OUT, DORA_RANK),
                                                           .dm = F1(g + N, DORA_OUT)},
                                      &e));
