@@ -82,6 +82,9 @@ bl_status bl_check_loss_grad(const bl_backend *be, const bl_loss_grad_args *a, b
         return bl_broken(e, "loss_grad", "vocab is larger than the logits, or grad has another shape");
     if (!list(&a->target, BL_I32, a->logits.dim[0]) || (a->nll.buf && !list(&a->nll, BL_F64, a->logits.dim[0])))
         return bl_broken(e, "loss_grad", "target or nll has another type or is too short");
+    if (a->theirs.buf && (!bl_is_matrix(&a->theirs, BL_F32, a->logits.dim[0], a->logits.dim[1]) ||
+                          !list(&a->kl, BL_F64, a->logits.dim[0])))
+        return bl_broken(e, "loss_grad", "logits that are followed, or kl, have another shape");
     return BL_OK;
 }
 

@@ -88,6 +88,11 @@ typedef struct bl_loss_grad_args {
     double scale;     /* 1 / (tokens that the mean is over) */
     bl_tensor grad;   /* f32 or act [rows, columns]; may be logits */
     bl_tensor nll;    /* f64 [rows], or no tensor */
+    /* Beside it a model that is followed: with P the distribution of its logits and Q that of these, grad += toward
+     * (Q - P) and kl = KL(P, Q), both 0 where the target is -1 and NaN where a logit of either is not finite. */
+    bl_tensor theirs; /* f32 as logits, what it holds afterwards is of no use; no tensor: there is none */
+    double toward;
+    bl_tensor kl; /* f64 [rows] */
 } bl_loss_grad_args;
 
 /* y = x m / (1 - p), or y += that; m[i] is 1 with probability 1 - p: word i % 4 of Philox at counter (i / 4, stream)

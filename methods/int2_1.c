@@ -40,12 +40,14 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_int2_1 = {
     .name = "int2.1",
-    .version = 1,
+    .version = 2,
     .title = "Adapters that correct few bits",
     .cite = "Chai et al. 2023, arXiv 2306.08162",
     .doc =
         "Weights as gptq rounds them, in groups of 128, and adapters that learn the divergence from the model as this "
-        "stage found it and the next token; that model is computed beside, so it takes its memory too.",
+        "stage found it and the next token; that model is computed beside, so it takes its memory too; what it makes "
+        "of a "
+        "text that comes again is kept, where that takes no more than 512 MiB.",
     .deviates =
         "the divergence is of the tokens that count, not of every position; adapters, gradients and moments are "
         "fp32; a loss that is not finite ends the run, where the published code puts 0",

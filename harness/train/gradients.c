@@ -168,13 +168,14 @@ int64_t bl_loss_rows(const bl_model *m, int64_t rows, int64_t n)
 
 /* Buffers of the loss, parts of one. */
 typedef struct ends {
-    bl_tensor nll, kl, dp, same;     /* f64 [n] each, i32 [n]; the last three beside a teacher alone */
+    bl_tensor nll, kl;               /* f64 [n]; the second beside a teacher alone */
+    bl_tensor dp, same;              /* f64 [n], i32 [n]; where tokens count differently alone, as count and flat */
     bl_tensor last, normed, d;       /* act [n, dim] */
     bl_tensor taught;                /* act [n, dim], the teacher's states */
     bl_tensor count;                 /* f32 [n], how much a token counts */
-    uint64_t flat;                   /* where logits of no preference are; both where tokens count differently alone */
+    uint64_t flat;                   /* where logits of no preference are */
     uint64_t logits, narrow, theirs; /* where a chunk's logits are; their gradient in act, where that is not f32; the
-                                        teacher's of both */
+                                        teacher's logits */
     uint64_t bytes;
 } ends;
 
@@ -203,11 +204,11 @@ static ends ends_of(const pass *p, bl_buffer *b, int64_t most, int64_t columns)
     x.narrow = place(&at, narrow);
     if (taught) {
         x.kl = bl_tensor_1d(b, place(&at, (uint64_t)n * 8), BL_F64, n);
-        x.dp = bl_tensor_1d(b, place(&at, (uint64_t)n * 8), BL_F64, n);
-        x.same = bl_tensor_1d(b, place(&at, (uint64_t)n * 4), BL_I32, n);
         x.taught = bl_tensor_2d(b, place(&at, states), act, n, dim);
-        x.theirs = place(&at, logits + narrow);
+        x.theirs = place(&at, logits);
         if (p->t->unsure) {
+            x.dp = bl_tensor_1d(b, place(&at, (uint64_t)n * 8), BL_F64, n);
+            x.same = bl_tensor_1d(b, place(&at, (uint64_t)n * 4), BL_I32, n);
             x.count = bl_tensor_1d(b, place(&at, (uint64_t)n * 4), BL_F32, n);
             x.flat = place(&at, logits);
         }
@@ -283,35 +284,26 @@ out:
     return st;
 }
 
-/* The gradient of a chunk's logits y, rows r .. r + n, beside a teacher with logits t. With q and p their distributions
- * and 1 the token that is there, a (q - 1) + b (q - p) = (a + b) (q - 1) - b (p - 1): twice that of cross-entropy. */
+/* The gradient of a chunk's logits y, rows r .. r + n, beside a teacher. */
 static bl_status taught_chunk(pass *p, const ends *x, bl_tensor y, bl_tensor *dy, int64_t r, double a, double b,
                               bl_err *e)
 {
-    bl_backend *be = p->be;
-    const int64_t n = y.dim[0], columns = y.dim[1];
-    const bl_tensor t = bl_tensor_2d(p->room->work, x->theirs, BL_F32, n, columns),
-                    target = bl_tensor_part(p->t_target, r, n);
-    const bl_tensor dt = be->act == BL_F32
-                             ? t
-                             : bl_tensor_2d(p->room->work, x->theirs + (uint64_t)(n * columns) * sizeof(float), be->act,
-                                            n, columns);
-    const int64_t vocab = p->m->config.vocab;
+    const int64_t n = y.dim[0];
+    const bl_tensor t = bl_tensor_2d(p->room->work, x->theirs, BL_F32, n, y.dim[1]);
     bl_status st = BL_OK;
     BL_TRY(bl_teacher_logits(p->t->teacher, x->taught, r, n, t, e));
     if (p->t->unsure) return unsure_chunk(p, x, y, t, dy, r, a, b, e);
-    BL_TRY(divergence(p, x, t, y, r, NULL, e));
-    BL_TRY(be->ops->loss_grad(
-        be, &(bl_loss_grad_args){.logits = t, .vocab = vocab, .target = target, .scale = -b, .grad = dt}, e));
-    BL_TRY(be->ops->loss_grad(be,
-                              &(bl_loss_grad_args){.logits = y,
-                                                   .vocab = vocab,
-                                                   .target = target,
-                                                   .scale = a + b,
-                                                   .grad = *dy,
-                                                   .nll = bl_tensor_part(x->nll, r, n)},
-                              e));
-    BL_TRY(be->ops->add(be, &(bl_add_args){.x = dt, .y = *dy}, e));
+    BL_TRY(p->be->ops->loss_grad(p->be,
+                                 &(bl_loss_grad_args){.logits = y,
+                                                      .vocab = p->m->config.vocab,
+                                                      .target = bl_tensor_part(p->t_target, r, n),
+                                                      .scale = a,
+                                                      .grad = *dy,
+                                                      .nll = bl_tensor_part(x->nll, r, n),
+                                                      .theirs = t,
+                                                      .toward = b,
+                                                      .kl = bl_tensor_part(x->kl, r, n)},
+                                 e));
 out:
     return st;
 }

@@ -1,5 +1,6 @@
 /* memory.c - what a run of training takes, from shapes alone but for what is in memory already. */
 #include "trainer.h"
+#include "taught.h"
 #include "harness/model/size.h"
 
 /* ---- what a pass takes ---- */
@@ -93,9 +94,10 @@ static uint64_t activations(const bl_trainable *t, int64_t rows, int64_t n, bool
                    kv = bl_kv_view_bytes(be, &(bl_kv_shape){BL_KV_ACT, rows, 1, c->n_kv_heads, c->head_dim});
     uint64_t ends = 3 * (uint64_t)(n * c->dim) * act + (uint64_t)n * sizeof(double) + of_logits, kept = 0;
     if (t->teacher) { /* its states and logits; its keys, values and residual stream, which it keeps */
-        ends += (uint64_t)(n * c->dim) * act + (uint64_t)n * 20 + of_logits + kv;
-        kept = states + (uint64_t)(chunk * bl_chunk_row_bytes(c));
-        if (t->unsure) ends += (uint64_t)(logits * c->vocab) * sizeof(float) + (uint64_t)n * sizeof(float);
+        const uint64_t theirs = (uint64_t)(logits * c->vocab) * sizeof(float);
+        ends += (uint64_t)(n * c->dim) * act + (uint64_t)n * 8 + theirs + kv;
+        kept = states + (uint64_t)(chunk * bl_chunk_row_bytes(c)) + bl_teacher_keeps(t->teacher);
+        if (t->unsure) ends += theirs + (uint64_t)n * 16;
         if (t->unsure && be->act != BL_F32) kept += 2 * (uint64_t)(logits * c->vocab) * act;
     }
     return states + (t->keep ? layers * tape : layers * states + tape) + (uint64_t)rows * 16 + kv + kept +

@@ -2,10 +2,19 @@
  * (gradients.h).
  */
 #include "taught.h"
+#include "kernels/base/hash.h"
+#include <string.h>
 
 struct bl_teacher {
     bl_checkpoint *c; /* lent */
     bl_model *m;
+    int64_t most, used; /* rows of states that are kept, at most and now */
+    bl_buffer *states;  /* act [most, dim]; NULL before the first */
+    struct known {      /* of the tokens of a sequence and which of its rows are wanted */
+        bl_hash of;
+        int64_t row;
+    } * known; /* by their hashes */
+    size_t n_known, cap_known;
 };
 
 bl_status bl_train_taught(bl_trainable *t, bl_checkpoint *c, double kl, double ce, bl_err *e)
@@ -49,8 +58,106 @@ void bl_teacher_free(bl_teacher *k)
 {
     if (!k) return;
     for (int64_t b = 0; b < k->m->config.n_layers; b++) bl_block_release(k->m, b);
+    k->m->be->ops->buffer_free(k->states);
     bl_model_close(k->m);
+    bl_free(k->known);
     bl_free(k);
+}
+
+void bl_teacher_keep(bl_teacher *k, int64_t tokens)
+{
+    const uint64_t each = (uint64_t)k->m->config.dim * bl_dtype_bytes(k->m->be->act);
+    k->m->be->ops->buffer_free(k->states);
+    k->states = NULL;
+    k->n_known = 0;
+    k->used = 0;
+    k->most = (uint64_t)tokens <= BL_TEACHER_MOST / each ? tokens : 0;
+}
+
+uint64_t bl_teacher_keeps(const bl_teacher *k)
+{
+    return (uint64_t)(k->most * k->m->config.dim) * bl_dtype_bytes(k->m->be->act);
+}
+
+/* The first of what is known whose hash is not less. */
+static size_t place_of(const bl_teacher *k, bl_hash h)
+{
+    size_t low = 0, high = k->n_known;
+    while (low < high) {
+        const size_t mid = (low + high) / 2;
+        const bl_hash *at = &k->known[mid].of;
+        if (at->hi < h.hi || (at->hi == h.hi && at->lo < h.lo)) low = mid + 1;
+        else high = mid;
+    }
+    return low;
+}
+
+/* The wanted rows of sequence s are *n from *at on; returns what tells it from others. */
+static bl_status sequence(const bl_batch *b, int32_t s, int64_t *at, int64_t *n, bl_hash *out, bl_err *e)
+{
+    bl_hasher *h = bl_hasher_new(e);
+    if (!h) return BL_E_NOMEM;
+    *at += *n;
+    *n = 0;
+    bl_hash_u64(h, (uint64_t)(b->start[s + 1] - b->start[s]));
+    bl_hash_add(h, b->ids + b->start[s], (size_t)(b->start[s + 1] - b->start[s]) * sizeof *b->ids);
+    for (; *at + *n < b->n_want && b->want[*at + *n] < b->start[s + 1]; ++*n)
+        bl_hash_u64(h, (uint64_t)(b->want[*at + *n] - b->start[s]));
+    *out = bl_hasher_end(h);
+    return BL_OK;
+}
+
+static bl_tensor kept_rows(const bl_teacher *k, int64_t row, int64_t n)
+{
+    const bl_backend *be = k->m->be;
+    return bl_tensor_rows(bl_tensor_2d(k->states, 0, be->act, k->most, k->m->config.dim), row, n);
+}
+
+/* States of all sequences out of what is kept; *all: none is missing. */
+static bl_status recall(bl_teacher *k, const bl_batch *b, bl_tensor hidden, bool *all, bl_err *e)
+{
+    bl_backend *be = k->m->be;
+    bl_status st = BL_OK;
+    int64_t at = 0, n = 0;
+    bl_hash h;
+    *all = k->used > 0;
+    for (int32_t s = 0; *all && s < b->n_seq; s++) {
+        BL_TRY(sequence(b, s, &at, &n, &h, e));
+        const size_t i = place_of(k, h);
+        *all = i < k->n_known && bl_hash_equal(k->known[i].of, h);
+        if (!*all || !n) continue;
+        BL_TRY(be->ops->gather(
+            be,
+            &(bl_gather_args){.src = kept_rows(k, k->known[i].row, n), .dst = bl_tensor_rows(hidden, at, n), .n = n},
+            e));
+    }
+out:
+    return st;
+}
+
+static bl_status remember(bl_teacher *k, const bl_batch *b, bl_tensor hidden, bl_err *e)
+{
+    bl_backend *be = k->m->be;
+    bl_status st = BL_OK;
+    int64_t at = 0, n = 0;
+    bl_hash h;
+    if (!k->states) BL_TRY(be->ops->buffer_new(be, bl_teacher_keeps(k) + 64, &k->states, e));
+    for (int32_t s = 0; s < b->n_seq; s++) {
+        BL_TRY(sequence(b, s, &at, &n, &h, e));
+        const size_t i = place_of(k, h);
+        if (k->used + n > k->most || (i < k->n_known && bl_hash_equal(k->known[i].of, h))) continue;
+        BL_TRY(bl_grow(&k->known, &k->cap_known, k->n_known + 1, sizeof *k->known, e));
+        if (n)
+            BL_TRY(be->ops->gather(
+                be, &(bl_gather_args){.src = bl_tensor_rows(hidden, at, n), .dst = kept_rows(k, k->used, n), .n = n},
+                e));
+        memmove(k->known + i + 1, k->known + i, (k->n_known - i) * sizeof *k->known);
+        k->known[i] = (struct known){.of = h, .row = k->used};
+        k->n_known++;
+        k->used += n;
+    }
+out:
+    return st;
 }
 
 bl_status bl_teacher_states(bl_teacher *k, const bl_batch *b, bl_tensor hidden, bl_err *e)
@@ -59,12 +166,16 @@ bl_status bl_teacher_states(bl_teacher *k, const bl_batch *b, bl_tensor hidden, 
     bl_kv *kv = NULL;
     int32_t *slot = NULL;
     bl_batch own = *b;
+    bool there = false;
 
+    if (k->most) BL_TRY(recall(k, b, hidden, &there, e));
+    if (there) goto out;
     if (!(slot = bl_new((size_t)b->n_seq, sizeof *slot, e))) return BL_E_NOMEM;
     BL_TRY(bl_kv_new(k->m, b->start[b->n_seq], b->n_seq, true, BL_KV_ACT, &kv, e));
     for (int32_t s = 0; s < b->n_seq; s++) BL_TRY(bl_kv_slot(kv, b->start[s + 1] - b->start[s], -1, 0, &slot[s], e));
     own.slot = slot;
     BL_TRY(bl_forward(k->m, &own, kv, hidden, e));
+    if (k->most) BL_TRY(remember(k, b, hidden, e));
 out:
     bl_kv_free(kv);
     bl_free(slot);

@@ -1,5 +1,6 @@
 /* trainer.c - steps of training, one after another. */
 #include "trainer.h"
+#include "taught.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/rng.h"
 #include <math.h>
@@ -165,6 +166,15 @@ out:
     return st;
 }
 
+/* A teacher keeps what it made of a text that comes again. */
+static void keep_taught(const bl_trainer *r)
+{
+    int64_t n = 0;
+    if (!r->t->teacher || r->make || r->steps * r->batch <= r->data->n_rows) return;
+    for (int64_t i = 0; i < r->data->n_rows; i++) n += bl_samples_counted(r->data, i);
+    bl_teacher_keep(r->t->teacher, n);
+}
+
 bl_status bl_trainer_page(bl_trainer *r, bl_err *e)
 {
     bl_backend *be = r->t->m->be;
@@ -178,8 +188,14 @@ bl_status bl_trainer_page(bl_trainer *r, bl_err *e)
         limit = info.memory_bytes;
     }
     limit -= limit / 32; /* a plan is near, not exact */
+    keep_taught(r);
     BL_TRY(bl_trainer_memory(r, &m, e));
     if (!limit || bl_train_memory_sum(&m) <= limit) goto out;
+    if (r->t->teacher) {
+        bl_teacher_keep(r->t->teacher, 0);
+        BL_TRY(bl_trainer_memory(r, &m, e));
+        if (bl_train_memory_sum(&m) <= limit) goto out;
+    }
     for (size_t i = 0; i < r->t->n_params; i++) page = BL_MAX(page, bl_adamw_bytes(&r->optimizer, &r->t->param[i]));
     const uint64_t rest = bl_train_memory_sum(&m) - m.optimizer + page;
     r->optimizer.paged = true;

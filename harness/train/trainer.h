@@ -76,8 +76,9 @@ typedef struct bl_train_memory {
     uint64_t before;  /* the most that there was by then, not in the sum */
 } bl_train_memory;
 bl_status bl_trainer_memory(const bl_trainer *r, bl_train_memory *out, bl_err *e);
-/* Pages moments out to the host, as many as it takes for the plan to fit the limit of the backend's memory; before the
- * first step and before a state is loaded. On a device without a limit: its memory. */
+/* What is kept or not so that the plan fits the limit of the backend's memory: what a teacher made of a text that comes
+ * again (taught.h) is kept where it does, moments are paged out to the host, as many as it takes; before the first step
+ * and before a state is loaded. On a device without a limit: its memory. */
 bl_status bl_trainer_page(bl_trainer *r, bl_err *e);
 /* Refuses a step, the first is 0, of no tokens that count: a plan does so for all that it looks at. */
 bl_status bl_trainer_counts(const bl_trainer *r, int64_t step, int64_t n, bl_err *e);

@@ -2,6 +2,7 @@
  * ref_rows.c and ref_loss.c. */
 #include "avx2.h"
 #include "avx2_math.h"
+#include "backward.h"
 
 /* The 8 chains of a sum in double: lanes 0-3 and 4-7. */
 typedef struct wide {
@@ -140,17 +141,54 @@ bool bl_avx2_top(const float *x, int64_t n, float *top, int32_t *at)
     return true;
 }
 
+BL_INLINE void add_wide(wide *s, __m256 v)
+{
+    s->lo = _mm256_add_pd(s->lo, low4(v));
+    s->hi = _mm256_add_pd(s->hi, high4(v));
+}
+
 double bl_avx2_sum_exp(const float *x, int64_t n, float top)
 {
     wide s = {_mm256_setzero_pd(), _mm256_setzero_pd()};
     for (int64_t i = 0; i < n; i += 8) {
         const __m256i in = bl_first(BL_MIN(n - i, 8));
         __m256 v = n - i >= 8 ? _mm256_loadu_ps(x + i) : _mm256_maskload_ps(x + i, in);
-        v = _mm256_and_ps(bl_exp8(_mm256_sub_ps(v, _mm256_set1_ps(top))), _mm256_castsi256_ps(in));
-        s.lo = _mm256_add_pd(s.lo, low4(v));
-        s.hi = _mm256_add_pd(s.hi, high4(v));
+        add_wide(&s, _mm256_and_ps(bl_exp8(_mm256_sub_ps(v, _mm256_set1_ps(top))), _mm256_castsi256_ps(in)));
     }
     return sum_wide(s);
+}
+
+void bl_avx2_follow(const float *x, float *g, float *t, int64_t n, float topx, float topt, double sum[3])
+{
+    const __m256 mx = _mm256_set1_ps(topx), mt = _mm256_set1_ps(topt);
+    wide s[3] = {{_mm256_setzero_pd(), _mm256_setzero_pd()},
+                 {_mm256_setzero_pd(), _mm256_setzero_pd()},
+                 {_mm256_setzero_pd(), _mm256_setzero_pd()}};
+    for (int64_t i = 0; i < n; i += 8) {
+        const __m256i in = bl_first(BL_MIN(n - i, 8));
+        const __m256 keep = _mm256_castsi256_ps(in), a = _mm256_maskload_ps(x + i, in),
+                     b = _mm256_maskload_ps(t + i, in), apart = _mm256_sub_ps(b, a),
+                     ea = _mm256_and_ps(bl_exp8(_mm256_sub_ps(a, mx)), keep),
+                     eb = _mm256_and_ps(bl_exp8(_mm256_sub_ps(b, mt)), keep);
+        _mm256_maskstore_ps(g + i, in, ea);
+        _mm256_maskstore_ps(t + i, in, eb);
+        add_wide(&s[0], ea);
+        add_wide(&s[1], eb);
+        s[2].lo = _mm256_add_pd(s[2].lo, _mm256_mul_pd(low4(eb), low4(apart)));
+        s[2].hi = _mm256_add_pd(s[2].hi, _mm256_mul_pd(high4(eb), high4(apart)));
+    }
+    for (int k = 0; k < 3; k++) sum[k] = sum_wide(s[k]);
+}
+
+void bl_avx2_apart(float *g, float ours, const float *t, float theirs, int64_t n)
+{
+    const __m256 a = _mm256_set1_ps(ours), b = _mm256_set1_ps(theirs);
+    for (int64_t i = 0; i < n; i += 8) {
+        const __m256i in = bl_first(BL_MIN(n - i, 8));
+        const __m256 v = _mm256_mul_ps(_mm256_maskload_ps(g + i, in), a),
+                     w = _mm256_mul_ps(_mm256_maskload_ps(t + i, in), b);
+        _mm256_maskstore_ps(g + i, in, _mm256_sub_ps(v, w));
+    }
 }
 
 double bl_avx2_sum_cross(const float *p, const float *q, int64_t n, float top)

@@ -166,6 +166,23 @@ bl_status bl_fast_embed_grad(bl_backend *be, const bl_embed_grad_args *a, bl_err
     return st != BL_OK ? st : bl_cpu_each_row(be, (double)bl_tensor_count(&a->dy), strips, embed_columns, a);
 }
 
+static void followed_row(const void *args, int64_t r)
+{
+    const bl_loss_grad_args *a = args;
+    const int32_t target = ((const int32_t *)bl_cpu_at(&a->target))[r];
+    const float *x = bl_cpu_row(&a->logits, r);
+    float *g = bl_cpu_row(&a->grad, r), *t = bl_cpu_row(&a->theirs, r);
+    bl_followed f = {.aim = target < 0 ? 0 : x[target]};
+    int32_t at;
+    f.finite = bl_avx2_top(x, a->vocab, &f.topx, &at);
+    f.finite = bl_avx2_top(t, a->vocab, &f.topt, &at) && f.finite;
+    bl_avx2_follow(x, g, t, a->vocab, f.topx, f.topt, f.sum);
+    bl_cpu_followed(a, r, target, &f);
+    bl_avx2_apart(g, f.ours, t, f.theirs, a->vocab);
+    for (int64_t i = a->vocab; i < a->grad.dim[1]; i++) g[i] = 0;
+    if (target >= 0) g[target] -= (float)a->scale;
+}
+
 static void loss_row(const void *args, int64_t r)
 {
     const bl_loss_grad_args *a = args;
@@ -185,6 +202,8 @@ bl_status bl_fast_loss_grad(bl_backend *be, const bl_loss_grad_args *a, bl_err *
 {
     bl_status st = bl_cpu_check_loss_grad(be, a, e);
     const int64_t n = a->logits.dim[0];
-    return st != BL_OK ? st : bl_cpu_each_row(be, 8 * (double)n * (double)a->vocab, n, loss_row, a);
+    return st != BL_OK
+               ? st
+               : bl_cpu_each_row(be, 8 * (double)n * (double)a->vocab, n, a->theirs.buf ? followed_row : loss_row, a);
 }
 #endif

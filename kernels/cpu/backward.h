@@ -27,6 +27,9 @@ void bl_avx2_attention_grad(const bl_attend_steps *steps, const bl_attention_gra
 /* ---- rows ---- */
 void bl_avx2_rope_grad(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);
 void bl_avx2_swiglu_grad(const float *g, const float *u, const float *dy, float *dg, float *du, int64_t n);
+/* g = e^(x - topx) and t = e^(t - topt); their sums, and that of e^(t - topt) (t - x), t as it was. g may be x. */
+void bl_avx2_follow(const float *x, float *g, float *t, int64_t n, float topx, float topt, double sum[3]);
+void bl_avx2_apart(float *g, float ours, const float *t, float theirs, int64_t n);          /* g = ours g - theirs t */
 void bl_avx2_softmax_grad(const float *x, int64_t n, float top, float factor, float *grad); /* e^(x - top) factor */
 /* s and (s^3 / n) (x . (w dy)) of rmsnorm_grad, and its dx. */
 void bl_avx2_rmsnorm_sums(const float *x, const float *w, const float *dy, int64_t n, double eps, float *scale,

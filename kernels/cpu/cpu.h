@@ -206,6 +206,15 @@ bl_status bl_cpu_check_embed(const bl_backend *be, const bl_embed_args *a, bl_er
 bl_status bl_cpu_check_loss(const bl_backend *be, const bl_loss_args *a, bl_err *e);
 bl_status bl_cpu_check_attention_grad(const bl_backend *be, const bl_attention_grad_args *a, bl_err *e);
 bl_status bl_cpu_check_embed_grad(const bl_backend *be, const bl_embed_grad_args *a, bl_err *e);
+/* A row of loss_grad beside a model that is followed: sums of e^(x - top) of both and of e^(t - topt) (t - x) become
+ * nll, kl, and what the exponentials are taken times. */
+typedef struct bl_followed {
+    bool finite;
+    float topx, topt, aim; /* aim: the target's logit */
+    double sum[3];
+    float ours, theirs;
+} bl_followed;
+void bl_cpu_followed(const bl_loss_grad_args *a, int64_t r, int32_t target, bl_followed *f);
 bl_status bl_cpu_check_loss_grad(const bl_backend *be, const bl_loss_grad_args *a, bl_err *e);
 bl_status bl_cpu_check_kl_div(const bl_backend *be, const bl_kl_div_args *a, bl_err *e);
 

@@ -153,6 +153,55 @@ bl_status bl_ref_embed_grad(bl_backend *be, const bl_embed_grad_args *a, bl_err 
     return BL_OK;
 }
 
+static bool top_of(const float *x, int64_t n, float *top)
+{
+    bool finite = true;
+    *top = x[0];
+    for (int64_t i = 0; i < n; i++) {
+        *top = x[i] > *top ? x[i] : *top;
+        finite = finite && isfinite(x[i]);
+    }
+    return finite;
+}
+
+void bl_cpu_followed(const bl_loss_grad_args *a, int64_t r, int32_t target, bl_followed *f)
+{
+    double *nll = bl_cpu_at(&a->nll), *kl = bl_cpu_at(&a->kl), by = target < 0 ? 0 : a->scale + a->toward,
+           less = target < 0 ? 0 : a->toward;
+    const double *z = f->sum;
+    if (nll) nll[r] = !f->finite ? NAN : target < 0 ? 0 : log(z[0]) + ((double)f->topx - f->aim);
+    kl[r] = !f->finite ? NAN : target < 0 ? 0 : z[2] / z[1] - (f->topt + log(z[1])) + (f->topx + log(z[0]));
+    f->ours = f->finite ? (float)(by / z[0]) : NAN;
+    f->theirs = f->finite ? (float)(less / z[1]) : NAN;
+}
+
+/* A row that follows another model. */
+static void follow(const bl_loss_grad_args *a, int64_t r, int32_t target)
+{
+    const float *x = bl_cpu_row(&a->logits, r), aim = target < 0 ? 0 : x[target];
+    float *g = bl_cpu_row(&a->grad, r), *t = bl_cpu_row(&a->theirs, r), topx, topt;
+    double sum[3][8] = {0};
+    bool finite = top_of(x, a->vocab, &topx);
+    finite = top_of(t, a->vocab, &topt) && finite;
+    for (int64_t i = 0; i < a->vocab; i++) {
+        const float apart = t[i] - x[i];
+        g[i] = bl_exp(x[i] - topx);
+        t[i] = bl_exp(t[i] - topt);
+        sum[0][i % 8] += g[i];
+        sum[1][i % 8] += t[i];
+        sum[2][i % 8] += (double)t[i] * apart;
+    }
+    bl_followed f = {.finite = finite,
+                     .topx = topx,
+                     .topt = topt,
+                     .aim = aim,
+                     .sum = {bl_tree8d(sum[0]), bl_tree8d(sum[1]), bl_tree8d(sum[2])}};
+    bl_cpu_followed(a, r, target, &f);
+    for (int64_t i = 0; i < a->vocab; i++) g[i] = g[i] * f.ours - t[i] * f.theirs;
+    for (int64_t i = a->vocab; i < a->grad.dim[1]; i++) g[i] = 0;
+    if (target >= 0) g[target] -= (float)a->scale;
+}
+
 bl_status bl_ref_loss_grad(bl_backend *be, const bl_loss_grad_args *a, bl_err *e)
 {
     bl_status st = bl_cpu_check_loss_grad(be, a, e);
@@ -161,13 +210,13 @@ bl_status bl_ref_loss_grad(bl_backend *be, const bl_loss_grad_args *a, bl_err *e
     if (st != BL_OK) return st;
     for (int64_t r = 0; r < a->logits.dim[0]; r++) {
         const float *x = bl_cpu_row(&a->logits, r);
-        float *g = bl_cpu_row(&a->grad, r), top = x[0];
+        float *g = bl_cpu_row(&a->grad, r), top;
         double sum[8] = {0};
-        bool finite = true;
-        for (int64_t i = 0; i < a->vocab; i++) {
-            top = x[i] > top ? x[i] : top;
-            finite = finite && isfinite(x[i]);
+        if (a->theirs.buf) {
+            follow(a, r, targets[r]);
+            continue;
         }
+        const bool finite = top_of(x, a->vocab, &top);
         for (int64_t i = 0; i < a->vocab; i++) sum[i % 8] += bl_exp(x[i] - top);
         double z = bl_tree8d(sum), by = targets[r] < 0 ? 0 : a->scale;
         if (nll) nll[r] = !finite ? NAN : targets[r] < 0 ? 0 : log(z) + ((double)top - x[targets[r]]);

@@ -151,6 +151,28 @@ bl_status bl_cuda_loss_grad(bl_backend *be, const bl_loss_grad_args *a, bl_err *
     bl_status st = bl_check_loss_grad(be, a, e);
     bl_cuda *c = be->own;
     if (st != BL_OK) return st;
+    if (a->theirs.buf) {
+        const int64_t ld = a->logits.stride[0], ldt = a->theirs.stride[0];
+        const uintptr_t at = (uintptr_t)bl_cuda_at(&a->logits) | (uintptr_t)bl_cuda_at(&a->theirs);
+        bl_cu_followed_grad(c->now,
+                            &(bl_cu_followed){.logits = bl_cuda_at(&a->logits),
+                                              .theirs = bl_cuda_at(&a->theirs),
+                                              .target = bl_cuda_at(&a->target),
+                                              .grad = bl_cuda_at(&a->grad),
+                                              .nll = bl_cuda_at(&a->nll),
+                                              .kl = bl_cuda_at(&a->kl),
+                                              .ld = ld,
+                                              .ldt = ldt,
+                                              .ldg = a->grad.stride[0],
+                                              .vocab = a->vocab,
+                                              .columns = a->logits.dim[1],
+                                              .scale = a->scale,
+                                              .toward = a->toward,
+                                              .f32 = a->grad.dtype == BL_F32,
+                                              .whole = at % 16 == 0 && (ld | ldt) % 4 == 0},
+                            a->logits.dim[0]);
+        return bl_cuda_launched(be, "loss_grad", e);
+    }
     bl_cu_loss_grad(c->now, bl_cuda_at(&a->logits), a->logits.stride[0], a->logits.dim[0], a->vocab, a->logits.dim[1],
                     bl_cuda_at(&a->target), a->scale, bl_cuda_at(&a->grad), a->grad.dtype == BL_F32, a->grad.stride[0],
                     bl_cuda_at(&a->nll));

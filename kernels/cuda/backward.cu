@@ -472,6 +472,79 @@ __global__ void loss_back(const float *logits, int64_t ld, int64_t vocab, int64_
     }
 }
 
+/* A largest value so far and the sum of exponentials less it. */
+struct so_far {
+    float top;
+    double sum;
+};
+/* What e^-top of before becomes when v joins. */
+static __device__ __forceinline__ float raised(so_far *s, float v)
+{
+    if (!(v > s->top)) return 1;
+    const float less = expf(s->top - v);
+    s->top = v;
+    s->sum *= less;
+    return less;
+}
+
+/* The same beside a model that is followed; the sum of e^(t - top) (t - x) is in double. */
+__global__ void followed_back(bl_cu_followed a)
+{
+    __shared__ double tmp[33];
+    __shared__ float tops[33];
+    const int64_t first = 4 * threadIdx.x, step = 4 * (int64_t)blockDim.x;
+    const float *x = a.logits + blockIdx.x * a.ld, *t = a.theirs + blockIdx.x * a.ldt;
+    const int32_t goal = a.target[blockIdx.x];
+    const float aim = goal >= 0 ? x[goal] : 0; /* before grad is written, which may be x */
+    so_far ours = {-CUDART_INF_F, 0}, them = {-CUDART_INF_F, 0};
+    double cross = 0;
+    float v[4], w[4], bad = 0;
+    for (int64_t i = first; i < a.vocab; i += step) {
+        take4(x + i, a.vocab - i, a.whole, v);
+        take4(t + i, a.vocab - i, a.whole, w);
+        raised(&ours, fmaxf(fmaxf(v[0], v[1]), fmaxf(v[2], v[3])));
+        cross *= raised(&them, fmaxf(fmaxf(w[0], w[1]), fmaxf(w[2], w[3])));
+        float run[2] = {0, 0};
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            if (i + j >= a.vocab) continue;
+            const float e = expf(w[j] - them.top);
+            run[0] += expf(v[j] - ours.top);
+            run[1] += e;
+            cross += (double)e * (w[j] - v[j]);
+            if (!isfinite(v[j]) || !isfinite(w[j])) bad = 1;
+        }
+        ours.sum += run[0];
+        them.sum += run[1];
+    }
+    const float topx = block_max(ours.top, tops), topt = block_max(them.top, tops);
+    bad = block_max(bad, tops);
+    const double zx = block_sum(ours.top > -CUDART_INF_F ? ours.sum * expf(ours.top - topx) : 0, tmp),
+                 of_t = them.top > -CUDART_INF_F ? expf(them.top - topt) : 0, zt = block_sum(them.sum * of_t, tmp);
+    cross = block_sum(of_t > 0 ? cross * of_t : 0, tmp);
+    const double by = goal < 0 ? 0 : a.scale, toward = goal < 0 ? 0 : a.toward;
+    if (threadIdx.x == 0) {
+        if (a.nll) a.nll[blockIdx.x] = bad ? CUDART_NAN : goal < 0 ? 0 : log(zx) + ((double)topx - aim);
+        a.kl[blockIdx.x] = bad ? CUDART_NAN : goal < 0 ? 0 : cross / zt - (topt + log(zt)) + (topx + log(zx));
+    }
+    const float fx = bad ? CUDART_NAN_F : (float)((by + toward) / zx), ft = bad ? CUDART_NAN_F : (float)(toward / zt);
+    for (int64_t i = first; i < a.columns; i += step) {
+        take4(x + i, a.vocab - i, a.whole, v);
+        take4(t + i, a.vocab - i, a.whole, w);
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            v[j] = i + j < a.vocab ? expf(v[j] - topx) * fx - expf(w[j] - topt) * ft - (i + j == goal ? (float)by : 0)
+                                   : 0;
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (i + j < a.columns) put_sum(a.grad, a.f32, blockIdx.x * a.ldg + i + j, v[j], false);
+    }
+}
+void bl_cu_followed_grad(bl_stream s, const bl_cu_followed *a, int64_t rows)
+{
+    if (rows) followed_back<<<(unsigned)rows, a->columns <= 512 ? 64 : 1024, 0, s>>>(*a);
+}
+
 void bl_cu_loss_grad(bl_stream s, const float *logits, int64_t ld, int64_t rows, int64_t vocab, int64_t columns,
                      const int32_t *target, double scale, void *grad, bool f32, int64_t ldg, double *nll)
 {

@@ -322,6 +322,16 @@ void bl_cu_pack_table(bl_stream s, const bl_cu_pack_codes *a);
 
 /* ---- gradients (backward.cu, attention_grad.cu); see ops_train.h ---- */
 int64_t bl_cu_parts(int64_t rows); /* runs of rows that sums over rows go by */
+typedef struct bl_cu_followed {    /* loss_grad beside a model that is followed; whole: rows are vectors of four */
+    const float *logits, *theirs;
+    const int32_t *target;
+    void *grad; /* f32 or bf16 */
+    double *nll, *kl;
+    int64_t ld, ldt, ldg, vocab, columns;
+    double scale, toward;
+    bool f32, whole;
+} bl_cu_followed;
+void bl_cu_followed_grad(bl_stream s, const bl_cu_followed *a, int64_t rows);
 /* db += alpha (sum of the rows of dy); parts: scratch [bl_cu_parts, n] */
 void bl_cu_bias_grad(bl_stream s, const void *dy, bool f32, int64_t ldy, int64_t rows, int64_t n, float alpha,
                      float *parts, float *db);

@@ -264,8 +264,11 @@ static void the_loss_goes_back_into_its_logits(void **state)
         both_send(x);
         for (int narrow = 1; narrow >= 0; narrow--) { /* as activations, then in the place of the logits */
             both grad = narrow ? both_new(BL_F32, true, ROWS, wide) : x;
-            RUN(loss_grad, (&(bl_loss_grad_args){x.c, n, t.c, 0.25, grad.c, nll.c}),
-                (&(bl_loss_grad_args){x.g, n, t.g, 0.25, grad.g, nll.g}));
+            RUN(loss_grad,
+                (&(bl_loss_grad_args){
+                    .logits = x.c, .vocab = n, .target = t.c, .scale = 0.25, .grad = grad.c, .nll = nll.c}),
+                (&(bl_loss_grad_args){
+                    .logits = x.g, .vocab = n, .target = t.g, .scale = 0.25, .grad = grad.g, .nll = nll.g}));
             ASSERT_NEAR(grad, narrow ? BF16_ROUNDED : 1e-11);
             double *a = nll.c.buf->data, *b = (double *)both_got(nll);
             for (int i = 0; i < ROWS; i++)
@@ -273,6 +276,21 @@ static void the_loss_goes_back_into_its_logits(void **state)
             free(b);
             if (narrow) both_drop(grad);
         }
+        both kl = both_flat(both_new(BL_F64, false, 1, ROWS));
+        for (int narrow = 1; narrow >= 0; narrow--) { /* beside a model that is followed */
+            both y = both_random(false, ROWS, wide, 1, 3), p = both_random(false, ROWS, wide, 2, 3);
+            both grad = narrow ? both_new(BL_F32, true, ROWS, wide) : y;
+            RUN(loss_grad, (&(bl_loss_grad_args){y.c, n, t.c, 0.25, grad.c, nll.c, p.c, 0.5, kl.c}),
+                (&(bl_loss_grad_args){y.g, n, t.g, 0.25, grad.g, nll.g, p.g, 0.5, kl.g}));
+            ASSERT_NEAR(grad, narrow ? BF16_ROUNDED : 1e-11);
+            double *b = (double *)both_got(kl);
+            for (int i = 0; i < ROWS; i++)
+                assert_true(fabs(((double *)kl.c.buf->data)[i] - b[i]) <= 1e-6 * (1 + fabs(b[i])));
+            free(b);
+            both_drop(y), both_drop(p);
+            if (narrow) both_drop(grad);
+        }
+        both_drop(kl);
         both_drop(x);
         both_drop(t);
         both_drop(nll);

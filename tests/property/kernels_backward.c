@@ -141,6 +141,16 @@ static bl_status entropy(bl_backend *be, bl_tensor *out, void *ctx)
     a.grad = out[0];
     return be->ops->loss_grad(be, &a, &e);
 }
+static bl_status followed(bl_backend *be, bl_tensor *out, void *ctx)
+{
+    bl_loss_grad_args a = *(bl_loss_grad_args *)ctx;
+    double kl[60];
+    bl_buffer b = {.data = kl};
+    a.kl = bl_tensor_1d(&b, 0, BL_F64, a.logits.dim[0]);
+    a.grad = out[0];
+    a.theirs = out[1];
+    return be->ops->loss_grad(be, &a, &e);
+}
 static void gradients_of_rows_have_the_bits_of_plain_c(void **state)
 {
     (void)state;
@@ -161,6 +171,9 @@ static void gradients_of_rows_have_the_bits_of_plain_c(void **state)
     for (int i = 0; i < ROWS; i++) ids[i] = i % 3 ? ids[i] : -1;
     compare("loss_grad", entropy, &(bl_loss_grad_args){.logits = a, .vocab = VOCAB, .target = t_ids, .scale = 0.1}, &a,
             1, 0);
+    compare("loss_grad beside another model", followed,
+            &(bl_loss_grad_args){.logits = a, .vocab = VOCAB, .target = t_ids, .scale = 0.1, .toward = 0.3},
+            (bl_tensor[]){a, b}, 2, 0);
     drop(a), drop(b), drop(c), drop(d), drop(cs), drop(sn);
 }
 

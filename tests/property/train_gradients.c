@@ -2,6 +2,7 @@
  * training must leave as it is. */
 #include "harness/train/gradients.h"
 #include "harness/train/optimizer.h"
+#include "harness/train/taught.h"
 #include "kernels/base/rng.h"
 #include "kernels/grid_both.h"
 #include "model_fixture.h"
@@ -237,6 +238,64 @@ static void gradients_towards_a_teacher_are_those_of_central_differences(void **
         bl_checkpoint_close(teacher);
         fixture_close(&f);
     }
+}
+
+static const bl_ops *whole_ops;
+static int embedded;
+static bl_status counts(bl_backend *be, const bl_embed_args *a, bl_err *e)
+{
+    embedded++;
+    return whole_ops->embed(be, a, e);
+}
+/* A teacher's pass over sequences that it had before is not made again: of the two passes, each of which embeds once,
+ * one is left, and gradients have the same bits. */
+static void a_teacher_that_keeps_its_states_makes_them_once(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    fixture f = fixture_open("synth:tiny:int2", "", 2, false);
+    bl_train_batch b = batch(f.m->config.vocab);
+    bl_checkpoint *c;
+    bl_trainable *t;
+    uint8_t others[LEN];
+    float *was = NULL;
+    const int64_t tokens = bl_train_batch_tokens(&b);
+    assert_ok(bl_checkpoint_open("synth:tiny", NULL, &c, &e));
+    assert_ok(bl_trainable_new(f.m, &t, &e));
+    assert_ok(bl_train_lora(t, &(bl_lora){.rank = 4, .alpha = 8, .seed = 3}, &e));
+    assert_ok(bl_train_taught(t, c, 1, 0.5, &e));
+    set_b(t);
+    bl_ops ops = *(whole_ops = t->m->be->ops);
+    ops.embed = counts;
+    t->m->be->ops = &ops;
+    const bl_tensor *g = &t->param[1].grad;
+    double loss = 0;
+    for (int k = 0; k < 4; k++) { /* none is kept; it comes to be; it is there; of other tokens that count it is not */
+        if (k == 1) bl_teacher_keep(t->teacher, 2 * tokens);
+        if (k == 3) {
+            for (int i = 0; i < LEN; i++) others[i] = i % 2;
+            b.mask = others;
+        }
+        embedded = 0;
+        const double now = loss_of(t, &b, 1);
+        assert_int_equal(embedded, k == 2 ? 1 : 2);
+        if (k == 0) {
+            loss = now;
+            assert_non_null(was = malloc(bl_tensor_bytes(g)));
+            memcpy(was, numbers(g), bl_tensor_bytes(g));
+        } else if (k < 3) {
+            assert_true(now == loss);
+            assert_memory_equal(was, numbers(g), bl_tensor_bytes(g));
+        }
+    }
+    assert_true(bl_teacher_keeps(t->teacher) > 0);
+    bl_teacher_keep(t->teacher, INT64_C(1) << 40);
+    assert_true(bl_teacher_keeps(t->teacher) == 0);
+    t->m->be->ops = whole_ops;
+    free(was);
+    bl_trainable_free(t);
+    bl_checkpoint_close(c);
+    fixture_close(&f);
 }
 
 static void new_adapters_change_nothing_and_learn_from_b_on(void **state)
@@ -620,6 +679,7 @@ int main(void)
         cmocka_unit_test(gradients_of_lengths_are_those_of_central_differences),
         cmocka_unit_test(gradients_go_through_transformed_inputs_and_adapters_that_are_there),
         cmocka_unit_test(gradients_towards_a_teacher_are_those_of_central_differences),
+        cmocka_unit_test(a_teacher_that_keeps_its_states_makes_them_once),
         cmocka_unit_test(new_adapters_change_nothing_and_learn_from_b_on),
         cmocka_unit_test(moments_of_eight_bits_learn_as_well),
         cmocka_unit_test(grids_are_learned_through_the_rounding),

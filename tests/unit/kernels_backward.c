@@ -376,6 +376,65 @@ static void cross_entropy_has_the_gradient_of_its_formula_and_skips_what_is_mask
     }
 }
 
+static float l_theirs[L_ROWS * L_COLS];
+static void followed(const double *x, double *y) /* 2 nll + 3 kl, of the rows that count */
+{
+    y[0] = 0;
+    for (int r = 0; r < L_ROWS; r++) {
+        double q = 0, p = 0, kl = 0;
+        const double *a = x + r * L_COLS;
+        const float *t = l_theirs + r * L_COLS;
+        for (int i = 0; i < L_VOCAB; i++) q += exp(a[i]), p += exp((double)t[i]);
+        for (int i = 0; i < L_VOCAB; i++) kl += exp((double)t[i]) / p * (t[i] - log(p) - a[i] + log(q));
+        if (l_target[r] >= 0) y[0] += 2 * (log(q) - a[l_target[r]]) + 3 * kl;
+    }
+}
+static void a_model_that_is_followed_adds_the_gradient_of_its_divergence(void **state)
+{
+    (void)state;
+    float x[L_ROWS * L_COLS];
+    double at[L_ROWS * L_COLS], loss;
+    fill(x, L_ROWS * L_COLS, 4);
+    fill(l_theirs, L_ROWS * L_COLS, 3);
+    in_double(x, L_ROWS * L_COLS, at);
+    followed(at, &loss);
+    EACH(be)
+    {
+        float g[L_ROWS * L_COLS], t[L_ROWS * L_COLS], own[L_ROWS * L_COLS];
+        double nll[L_ROWS], kl[L_ROWS];
+        bl_loss_grad_args a = {.logits = F2(x, L_ROWS, L_COLS),
+                               .vocab = L_VOCAB,
+                               .target = VIEW_OF(l_target, BL_I32, L_ROWS),
+                               .scale = 2,
+                               .grad = F2(g, L_ROWS, L_COLS),
+                               .nll = VIEW_OF(nll, BL_F64, L_ROWS),
+                               .theirs = F2(t, L_ROWS, L_COLS),
+                               .toward = 3,
+                               .kl = VIEW_OF(kl, BL_F64, L_ROWS)};
+        memcpy(t, l_theirs, sizeof t);
+        assert_ok(be->ops->loss_grad(be, &a, &e));
+        assert_gradient("loss", followed, at, L_ROWS * L_COLS, 1, (const float[]){1}, g, 1e-6);
+        assert_true(fabs(2 * (nll[0] + nll[2]) + 3 * (kl[0] + kl[2]) - loss) < 1e-5 && nll[1] == 0 && kl[1] == 0);
+        for (int i = 0; i < L_COLS; i++) assert_true(g[L_COLS + i] == 0);
+        memcpy(t, l_theirs, sizeof t);
+        memcpy(own, x, sizeof x);
+        a.logits = a.grad = F2(own, L_ROWS, L_COLS);
+        assert_ok(be->ops->loss_grad(be, &a, &e));
+        assert_memory_equal(own, g, sizeof own);
+        memcpy(t, x, sizeof t); /* the same distribution */
+        memcpy(own, x, sizeof x);
+        assert_ok(be->ops->loss_grad(be, &a, &e));
+        assert_true(fabs(kl[0]) < 1e-6 && fabs(kl[2]) < 1e-6);
+        memcpy(t, l_theirs, sizeof t);
+        memcpy(own, x, sizeof x);
+        t[2] = -INFINITY;
+        assert_ok(be->ops->loss_grad(be, &a, &e));
+        assert_true(isnan(kl[0]) && isnan(nll[0]) && isnan(own[0]) && own[2 * L_COLS] == g[2 * L_COLS]);
+        a.kl = (bl_tensor){0};
+        assert_refused(be->ops->loss_grad(be, &a, &e), BL_E_INTERNAL, "followed");
+    }
+}
+
 static void a_broken_shape_is_refused_by_every_op(void **state)
 {
     (void)state;
@@ -438,6 +497,7 @@ int main(void)
         cmocka_unit_test(attention_has_the_gradient_of_its_formula),
         cmocka_unit_test(rows_of_the_embedding_sum_what_came_of_them),
         cmocka_unit_test(cross_entropy_has_the_gradient_of_its_formula_and_skips_what_is_masked),
+        cmocka_unit_test(a_model_that_is_followed_adds_the_gradient_of_its_divergence),
         cmocka_unit_test(a_broken_shape_is_refused_by_every_op),
     };
     return cmocka_run_group_tests(tests, gradient_begin, gradient_end);
