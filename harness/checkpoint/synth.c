@@ -4,6 +4,7 @@
  *     synth:llama3-8b        bf16, normal with deviation 0.02
  *     synth:llama3-8b:int4   random codes in groups of 64, fp16 scales and packed zero points; embedding and head
  *                            stay bf16
+ *     synth:llama3-70b@2     its first two blocks alone: what a block takes of a model that would take hours
  *
  * Byte b of a part follows from the name of its weight and b alone: block b / 16 of Philox, keyed by the name. Dense
  * weights turn 16 random bits into a quantile of the normal distribution by table, so any slice costs the same and
@@ -11,7 +12,9 @@
  */
 #include "checkpoint_impl.h"
 #include "kernels/base/rng.h"
+#include <ctype.h>
 #include <math.h>
+#include <stdlib.h>
 
 enum { VERSION = 1, GROUP = 64, QUANTILES = 65536 };
 static const double deviation = 0.02;
@@ -320,9 +323,24 @@ const char *bl_synth_at(size_t i, const char **arch, bl_config *out)
 }
 
 /* ---- opening ---- */
-static bl_status find_shape(const char *spec, const char *colon, const struct shape **out, bl_err *e)
+/* After '@' how many blocks there are. */
+static bl_status few_blocks(const char *spec, const struct shape *s, int64_t *out, bl_err *e)
 {
-    size_t n = colon ? (size_t)(colon - spec) : strlen(spec);
+    const char *at = strchr(spec, '@');
+    char *end;
+    *out = s->c.n_layers;
+    if (!at) return BL_OK;
+    const long n = isdigit((unsigned char)at[1]) ? strtol(at + 1, &end, 10) : 0;
+    if (n < 1 || n > *out || (*end && *end != ':'))
+        return bl_fail(e, BL_E_CONFIG, "synth:%s: after @ comes how many of the %lld blocks of %s there are", spec,
+                       (long long)s->c.n_layers, s->name);
+    *out = n;
+    return BL_OK;
+}
+
+static bl_status find_shape(const char *spec, const struct shape **out, bl_err *e)
+{
+    size_t n = strcspn(spec, "@:");
     const char *names[BL_COUNT(shapes) + 1] = {0};
     for (size_t i = 0; i < BL_COUNT(shapes); i++) {
         if (strlen(shapes[i].name) == n && !strncmp(shapes[i].name, spec, n)) {
@@ -367,10 +385,12 @@ bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e)
     const char *colon = strchr(spec, ':');
     const struct shape *shape = NULL;
     const bl_format *f = NULL;
-    char *text = NULL;
+    char *text = NULL, few[24] = "";
+    int64_t layers = 0;
     bl_param s;
 
-    BL_TRY(find_shape(spec, colon, &shape, e));
+    BL_TRY(find_shape(spec, &shape, e));
+    BL_TRY(few_blocks(spec, shape, &layers, e));
     BL_TRY(find_type(colon ? colon + 1 : "bf16", &f, e));
     if (!(c->synth = bl_new(1, sizeof *c->synth, e))) {
         st = BL_E_NOMEM;
@@ -378,7 +398,8 @@ bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e)
     }
     fill_tables(c->synth);
     bool plain = !strcmp(f->name, "bf16");
-    if (!(text = bl_format_text(e, "synth:%s%s%s", shape->name, plain ? "" : ":", plain ? "" : f->name))) {
+    if (layers < shape->c.n_layers) snprintf(few, sizeof few, "@%lld", (long long)layers);
+    if (!(text = bl_format_text(e, "synth:%s%s%s%s", shape->name, few, plain ? "" : ":", plain ? "" : f->name))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -388,6 +409,7 @@ bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e)
     }
     c->synth->text = c->name;
     c->config = shape->c;
+    c->config.n_layers = layers;
     c->config.arch = bl_arch_find(shape->arch);
     c->config.roles = c->config.arch->has | shape->optional;
     for (size_t i = 0; bl_param_at(&c->config, i, &s); i++) {

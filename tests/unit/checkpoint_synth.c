@@ -103,6 +103,48 @@ static void shapes_have_the_parameters_they_are_named_after(void **state)
     }
 }
 
+/* The first blocks of a shape are those that the whole has. */
+static void a_shape_may_have_some_of_its_blocks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *says;
+    } refused[] = {{"synth:tiny@0", "how many of the"},
+                   {"synth:tiny@", "how many of the"},
+                   {"synth:tiny@-1", "how many of the"},
+                   {"synth:tiny@1x", "how many of the"},
+                   {"synth:tiny@900", "blocks of tiny"},
+                   {"synth:tiny@99999999999999999999", "blocks of tiny"},
+                   {"synth:tinx@1", "tinx"}};
+    bl_err e = {0};
+    bl_checkpoint *whole = open_model("synth:llama3-70b"), *two = open_model("synth:llama3-70b@2:f32"),
+                  *all = open_model("synth:llama3-70b@80"), *c;
+    const char *name = "model.layers.1.mlp.down_proj.weight";
+    assert_string_equal(bl_checkpoint_name(two), "synth:llama3-70b@2:fp32");
+    assert_string_equal(bl_checkpoint_name(all), "synth:llama3-70b"); /* the same model */
+    const int64_t block = (70553706496 - bl_config_params(bl_checkpoint_config(two))) / 78;
+    assert_int_equal(bl_checkpoint_config(two)->n_layers, 2);
+    assert_int_equal(bl_config_params(bl_checkpoint_config(two)), 70553706496 - 78 * block);
+    assert_int_equal(block, 2 * 8192 + 2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * INT64_C(8192) * 28672);
+    assert_null(bl_checkpoint_find(two, "model.layers.2.mlp.down_proj.weight"));
+    bl_checkpoint_close(all);
+    bl_checkpoint_close(whole);
+    bl_checkpoint_close(two);
+    whole = open_model("synth:smollm2-135m:f32");
+    two = open_model("synth:smollm2-135m@2:f32");
+    const int64_t in = bl_checkpoint_config(two)->ffn_dim;
+    float *x = malloc((size_t)in * sizeof *x), *y = malloc((size_t)in * sizeof *y);
+    assert_ok(bl_checkpoint_dense(whole, bl_checkpoint_find(whole, name), 5, 1, x, &e));
+    assert_ok(bl_checkpoint_dense(two, bl_checkpoint_find(two, name), 5, 1, y, &e));
+    assert_memory_equal(x, y, (size_t)in * sizeof *x);
+    free(x);
+    free(y);
+    bl_checkpoint_close(whole);
+    bl_checkpoint_close(two);
+    for (size_t i = 0; i < BL_COUNT(refused); i++)
+        assert_refused(bl_checkpoint_open(refused[i].name, NULL, &c, &e), BL_E_CONFIG, refused[i].says);
+}
+
 /* Biases are as random as weights, norms are 1, and every architecture loads. */
 static void every_architecture_has_a_small_shape(void **state)
 {
@@ -214,6 +256,7 @@ int main(void)
         cmocka_unit_test(weights_have_the_spread_of_a_trained_model),
         cmocka_unit_test(a_few_weights_are_the_ones_they_always_were),
         cmocka_unit_test(shapes_have_the_parameters_they_are_named_after),
+        cmocka_unit_test(a_shape_may_have_some_of_its_blocks),
         cmocka_unit_test(every_architecture_has_a_small_shape),
         cmocka_unit_test(names_and_fingerprints_tell_shapes_and_types_apart),
         cmocka_unit_test(opening_and_reading_a_large_one_costs_little_memory),
