@@ -87,7 +87,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_llm_qat = {
     .name = "llm-qat",
-    .version = 1,
+    .version = 2,
     .title = "LLM-QAT",
     .cite = "Liu et al. 2023, arXiv 2305.17888",
     .doc =
