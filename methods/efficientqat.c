@@ -90,10 +90,12 @@ static bl_status learn(const bl_method_run *r, bl_trainable *t, int64_t block, b
         if ((step + 1) % each) continue;
         pass /= (double)each;
         if (step < each) first = pass;
-        if (step + 1 == steps)
+        if (step + 1 == steps) {
             bl_log(BL_LOG_INFO,
                    "efficientqat: block %lld of %lld: loss %.4g in the first of %lld passes, %.4g in the last",
                    (long long)block + 1, (long long)r->model->config.n_layers, first, (long long)o->epochs, pass);
+            bl_calib_say_loss(r->calib, first, pass);
+        }
         pass = 0;
     }
 out:

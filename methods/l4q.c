@@ -15,7 +15,8 @@ typedef struct opts {
     int scale, init;
 } opts;
 static const char *const scales[] = {"fp16", "fp32", NULL};
-static const char *const inits[] = {"span", "cover", NULL};
+static const char *const inits[] = {"span", "cover", "least", NULL};
+enum { SPAN, COVER, LEAST };
 static const bl_opt rows[] = {{"wbits", BL_OPT_INT, .min = 2, .max = 8, .def.i = 4, .at = offsetof(opts, wbits),
                                .arg = "2..8", .doc = "bits of a weight"},
                               {"group", BL_OPT_INT, .min = -1, .max = 65536, .def.i = 128, .at = offsetof(opts, group),
@@ -30,8 +31,8 @@ static const bl_opt rows[] = {{"wbits", BL_OPT_INT, .min = 2, .max = 8, .def.i =
                               {"scale", BL_OPT_CHOICE, .choices = scales, .at = offsetof(opts, scale),
                                .doc = "type that steps and zeros are rounded to, in training too"},
                               {"init", BL_OPT_CHOICE, .choices = inits, .at = offsetof(opts, init),
-                               .doc = "steps and offsets that span a group, or steps that cover it about 0 (the "
-                                      "paper's)"},
+                               .doc = "steps and offsets that span a group, steps that cover it about 0 (the "
+                                      "paper's), or the part of its span that loses least"},
                               {0}};
 
 static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
@@ -45,7 +46,8 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
             .rank = o->rank,
             .alpha = o->alpha,
             .seed = r->seed,
-            .span = o->init == 0},
+            .span = o->init == SPAN,
+            .least = o->init == LEAST},
         e);
 }
 

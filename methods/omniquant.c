@@ -408,6 +408,8 @@ static bl_status learn(work *k, bl_err *e)
     bl_log(BL_LOG_DEBUG, "block %lld: squared difference to the original %g, at first %g%s", (long long)k->by.block,
            after, before, after <= before ? "" : ", so what was learned is not taken");
     if (!(after <= before)) BL_TRY(begin_again(k, first, e)); /* what goes wrong here would be carried on */
+    const double elements = (double)bl_calib_tokens(k->r->calib) * (double)k->r->model->config.dim;
+    bl_calib_say_loss(k->r->calib, before / elements, fmin(before, after) / elements);
 out:
     bl_block_learner_end(&k->by);
     return st;

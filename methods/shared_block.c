@@ -80,5 +80,6 @@ bl_status bl_block_lost(const bl_method_run *r, bl_linear *lin, bl_layer_stat *s
     bl_status st = bl_calib_original(r->calib, lin, &dense, e);
     if (st == BL_OK) st = bl_weight_error(r, dense, &lin->weight, (bl_tensor){0}, stat, e);
     bl_matrix_free(r, &dense);
+    bl_calib_loss(r->calib, &stat->block_loss_first, &stat->block_loss);
     return st;
 }

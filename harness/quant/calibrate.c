@@ -51,10 +51,26 @@ struct bl_calibration {
     bl_hash of;
     int64_t shared;
     bool given; /* those of all blocks: no residual stream is there */
+    double loss[2];     /* that the block before `loss_until` said, at first and in the end */
+    int64_t loss_until; /* 0: none has */
 };
 
 int64_t bl_calib_sequences(const bl_calibration *c) { return c->n; }
 int64_t bl_calib_tokens(const bl_calibration *c) { return c->n * c->seqlen; }
+
+void bl_calib_say_loss(bl_calibration *c, double first, double last)
+{
+    c->loss[0] = first;
+    c->loss[1] = last;
+    c->loss_until = c->block + 1;
+}
+
+void bl_calib_loss(const bl_calibration *c, double *first, double *last)
+{
+    const bool said = c->loss_until == c->block + 1;
+    *first = said ? c->loss[0] : -1;
+    *last = said ? c->loss[1] : -1;
+}
 
 static void forget(bl_calibration *c)
 {

@@ -86,6 +86,10 @@ bl_status bl_calib_targets(bl_calibration *c, bl_err *e);
 /* Inputs of the block at hand of one window, and after bl_calib_targets that of the model as it was: act [tokens of a
  * window, dim] each. */
 bl_status bl_calib_window(bl_calibration *c, int64_t window, bl_tensor x, bl_tensor target, bl_err *e);
+/* What a block that learned says of its loss, at first and in the end, for the records of its linears (`layer`); below
+ * 0: nothing. Each block says it anew. */
+void bl_calib_say_loss(bl_calibration *c, double first, double last);
+void bl_calib_loss(const bl_calibration *c, double *first, double *last);
 /* The weight of that linear of the block at hand in the model as it was, f32 [out, width], with a buffer of its own. */
 bl_status bl_calib_original(bl_calibration *c, const bl_linear *l, bl_tensor *dense, bl_err *e);
 

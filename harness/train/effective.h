@@ -295,7 +295,8 @@ typedef struct bl_grid_learned {
     double alpha;
     uint64_t seed;
     bl_phi phi;
-    bool span;   /* OFFSET begins with steps and offsets of which the codes span each group and 0 */
+    bool span;   /* OFFSET begins with steps and offsets of which the codes span each group and 0, */
+    bool least;  /* or a part of that range that loses least */
     bool frozen; /* PLANES: the weights stay, only scales are learned; CLIP always so */
     double open; /* CLIP: ends begin at its sigmoid times the group's; 0: 4 */
 } bl_grid_learned;

@@ -56,6 +56,8 @@ static inline const bl_cell *invent(invented *v, const char *model, int wbits, i
                                       .nmse = 1e-2 * (i + 1),
                                       .out_nmse = -1,
                                       .damp = -1,
+                                      .block_loss_first = -1,
+                                      .block_loss = -1,
                                       .bits = wbits + 0.34,
                                       .seconds = 0.01};
     for (int i = 0; i < INVENTED_TOKENS; i++) {

@@ -64,20 +64,43 @@ static void codes_span_the_group(void **state)
     }
 }
 
+/* init=least: no more is lost than by codes that span the group, and less of some. */
+static void the_part_of_the_span_that_loses_least_loses_less(void **state)
+{
+    float w[OUT * IN], got[2][OUT * IN];
+    bl_rng r = bl_rng_at(12, 1, 0);
+    int fewer = 0;
+    (void)state;
+    for (int i = 0; i < OUT * IN; i++) w[i] = (float)bl_rng_normal(&r);
+    untrained("l4q:w2g32+rank=2+scale=fp32", w, got[0]);
+    untrained("l4q:w2g32+rank=2+scale=fp32+init=least", w, got[1]);
+    for (int g = 0; g < OUT * IN / GROUP; g++) {
+        double lost[2] = {0, 0};
+        for (int k = 0; k < 2; k++)
+            for (int i = g * GROUP; i < (g + 1) * GROUP; i++) lost[k] += pow((double)got[k][i] - w[i], 2);
+        if (!(lost[1] <= 1.0001 * lost[0])) fail_msg("group %d: %g lost, %g where it is spanned", g, lost[1], lost[0]);
+        fewer += lost[1] < 0.95 * lost[0];
+    }
+    assert_true(fewer > OUT * IN / GROUP / 2);
+}
+
 /* A group of one value is kept, whatever its sign. */
 static void a_group_of_one_value_stays(void **state)
 {
     float w[OUT * IN], got[OUT * IN];
     (void)state;
     for (int i = 0; i < OUT * IN; i++) w[i] = 0.3f * (float)(i / GROUP % 3 - 1);
-    untrained("l4q:w2g32+rank=2+scale=fp32", w, got);
-    for (int i = 0; i < OUT * IN; i++) assert_float_equal(got[i], w[i], 1e-6);
+    for (int k = 0; k < 2; k++) {
+        untrained(k ? "l4q:w2g32+rank=2+scale=fp32+init=least" : "l4q:w2g32+rank=2+scale=fp32", w, got);
+        for (int i = 0; i < OUT * IN; i++) assert_float_equal(got[i], w[i], 1e-6);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codes_span_the_group),
+        cmocka_unit_test(the_part_of_the_span_that_loses_least_loses_less),
         cmocka_unit_test(a_group_of_one_value_stays),
     };
     return cmocka_run_group_tests_name("methods_l4q", tests, NULL, NULL);

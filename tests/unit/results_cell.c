@@ -33,6 +33,7 @@ static void assert_same_cell(const bl_cell *got, const bl_cell *want)
         assert_string_equal(g->name, w->name);
         assert_string_equal(g->format, w->format);
         assert_true(g->mse == w->mse && g->nmse == w->nmse && g->out_nmse == w->out_nmse && g->damp == w->damp &&
+                    g->block_loss_first == w->block_loss_first && g->block_loss == w->block_loss &&
                     g->bits == w->bits && g->seconds == w->seconds);
     }
 }

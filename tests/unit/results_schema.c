@@ -171,7 +171,7 @@ static void every_path_of_a_file_is_in_the_page_and_the_other_way_round(void **s
     grouped.group = "law";
     c.grouped = &grouped;
     c.n_grouped = 1;
-    v.layer[0].out_nmse = v.layer[1].damp = 0.1;
+    v.layer[0].out_nmse = v.layer[1].damp = v.layer[0].block_loss_first = v.layer[0].block_loss = 0.1;
     for (int i = 0; i < INVENTED_SAMPLES; i++) {
         v.sample[i].group = "law";
         v.sample[i].reply = v.sample[i].answer = text;
