@@ -64,6 +64,46 @@ static void a_row_that_diverges_fails_alone_with_its_curve(void **state)
     ran_free(&r);
 }
 
+/* What does not fit and a text that is not what its format says cost their rows, the others go on; an example with an
+ * empty answer is one. */
+static void rows_that_cannot_be_trained_cost_themselves_alone(void **state)
+{
+    char sets[13000], text[40000];
+    bl_err e = {0};
+    (void)state;
+    assert_ok(bl_remove_tree(S.out, &e));
+    study_write(S.dir, "a.jsonl", data);
+    study_write(S.dir, "blank.jsonl",
+                "{\"question\": \"a\", \"rationale\": \"b\", \"answer\": \"c\"}\n"
+                "{\"question\": \"a\", \"rationale\": \"\", \"answer\": \"\"}\n");
+    study_write(S.dir, "none.jsonl", "{\"ids\": [5, 9]}\n{\"ids\": []}\n");
+    text[0] = 0;
+    for (int row = 0; row < 48; row++) {
+        strcat(text, "{\"ids\": [");
+        for (int i = 0; i < 90; i++) sprintf(text + strlen(text), "%s%d", i ? ", " : "", 3 + i % 60);
+        strcat(text, "]}\n");
+    }
+    study_write(S.dir, "wide.jsonl", text);
+    snprintf(sets, sizeof sets,
+             "\"calm\": {}, \"blank\": {\"data\": \"%s/blank.jsonl\", \"data_format\": \"cot\"}, "
+             "\"none\": {\"data\": \"%s/none.jsonl\"}, \"wide\": {\"data\": \"%s/wide.jsonl\", \"batch\": 48}",
+             S.dir, S.dir, S.dir);
+    write_study("\"base\", {\"lora\": {\"rank\": 2, \"on\": [\"calm\", \"blank\", \"none\"]}}, \"full+on=wide\"", sets);
+    ran r = SAY(NULL, "run", "@dir/study.json", "--quiet", "--mem-limit", "3");
+    assert_int_equal(r.code, 1);
+    ran_free(&r);
+    r = SAY(NULL, "table", "@dir/out", "--failed");
+    assert_non_null(strstr(r.out, "line 2: no ids"));
+    assert_non_null(strstr(r.out, "do not fit"));
+    ran_free(&r);
+    assert_int_equal(count_ending(S.out, ".h5"), 3);
+    assert_int_equal(count_ending(S.out, ".failed.json"), 2);
+    r = SAY(NULL, "table", "@dir/out", "--rows", "method");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "lora+rank=2+on=blank"));
+    ran_free(&r);
+}
+
 static void what_no_set_can_be_is_refused(void **state)
 {
     static const struct {
@@ -101,6 +141,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_row_learns_from_its_set),
         cmocka_unit_test(a_row_that_diverges_fails_alone_with_its_curve),
+        cmocka_unit_test(rows_that_cannot_be_trained_cost_themselves_alone),
         cmocka_unit_test(what_no_set_can_be_is_refused),
     };
     return cmocka_run_group_tests_name("all_sets", tests, begin_study, end_study);
