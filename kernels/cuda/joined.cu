@@ -6,7 +6,7 @@
  * Columns of the product are dealt such that a thread gets eight neighbours of a row, and reads four neighbours of a
  * row of A: number n of tile j of four is column n / 2 * 8 + n % 2 * 4 + j.
  */
-#include "tile.cuh"
+#include "hopper.cuh"
 #include "weight.cuh"
 
 enum { WARPS = 8, TILES = 2, WARP_ROWS = 16 * TILES, ROWS = WARPS * WARP_ROWS, STRIP = 32, MAP = 256 };
@@ -161,6 +161,148 @@ __global__ void __launch_bounds__(WARPS *WARP, 2)
     }
 }
 
+/* The same on compute capability 9.0, by windows of 64 columns: a group of four warps has 128 rows, and its products
+ * read the strip of A, which all groups of a block bring together, from shared memory by themselves. Codes are of four
+ * bits and stand in a table; groups of scales are whole windows. */
+enum { GROUPS_OF_FOUR = 2, HALVES = 2, TALL = GROUPS_OF_FOUR * HALVES * GROUP_ROWS, COLUMNS = 64, RANK = 64 };
+enum { TILE_OF_A = RANK * PANEL_ROW, JOIN_SHARED = 1024 + 2 * TILE_OF_A + DEPTH * TALL * LINE };
+
+template <bool TWICE>
+__global__ void __launch_bounds__(GROUPS_OF_FOUR *GROUP, 2)
+    join_hopper(const bl_cu_weight w, const bl_cu_beside b, int64_t row0, int rows, int each, uint16_t *y, int64_t ldy)
+{
+#ifdef BL_HOPPER
+    enum { STEPS = RANK / 16, THREADS = GROUPS_OF_FOUR * GROUP, TASKS = RANK * 8 / THREADS };
+    extern __shared__ uint8_t shared[];
+    __shared__ float table[16], map[TWICE ? MAP : 1];
+    const uint32_t tiles = (shared_at(shared) + 1023) / 1024 * 1024, lines = tiles + 2 * TILE_OF_A;
+    const int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, block0 = blockIdx.x * TALL,
+              mine = threadIdx.x / GROUP * HALVES * GROUP_ROWS + threadIdx.x % GROUP / WARP * 16 + g, in = (int)w.in,
+              from = blockIdx.y * each, n = min(each, in / COLUMNS - from), rank = (int)b.rank,
+              windows_a_group = max((int)w.group / COLUMNS, 1);
+    const float offset = TWICE ? w.offset[0] : 0;
+    uint32_t fb[HALVES][STEPS][4], scales_at[2 * HALVES], put_at[2 * HALVES];
+    if (threadIdx.x < 16) table[threadIdx.x] = w.table[threadIdx.x];
+    if (TWICE) map[threadIdx.x] = w.map[threadIdx.x];
+
+    /* Two pieces of a window each, of a row and of the one TALL / 2 further. */
+    const uint8_t *codes[2];
+    const int piece = threadIdx.x % 2 * 16, line = threadIdx.x / 2;
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+        codes[i] = w.codes + (row0 + min(block0 + line + i * (TALL / 2), rows - 1)) * w.row_bytes + from * WINDOW +
+                   piece;
+    auto bring = [&](int window) {
+        const uint32_t here = lines + (window % DEPTH * TALL + line) * LINE + piece;
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            if (window < n) copy16(here + i * (TALL / 2 * LINE), codes[i] + window * WINDOW, 16);
+        copies_commit();
+    };
+    bring(0);
+    bring(1);
+
+    /* Eight neighbours of a row of A each, which are columns 2 t, 2 t + 1 of four pieces of the tile: of the product, a
+     * thread gets eight neighbours of a row. */
+    const int half = threadIdx.x / 4 % 2, brought = threadIdx.x / 8;
+    const float *a_row = b.a + (int64_t)brought * in + from * COLUMNS + half * 32 + 8 * t;
+    float4 low[TASKS], high[TASKS];
+    auto read_a = [&]() {
+#pragma unroll
+        for (int i = 0; i < TASKS; i++) {
+            const float4 *p = (const float4 *)(a_row + (int64_t)i * (RANK / TASKS) * in);
+            const bool there = brought + i * (RANK / TASKS) < rank;
+            low[i] = there ? p[0] : make_float4(0, 0, 0, 0);
+            high[i] = there ? p[1] : make_float4(0, 0, 0, 0);
+        }
+        a_row += COLUMNS;
+    };
+    auto write_a = [&](uint32_t tile) {
+#pragma unroll
+        for (int i = 0; i < TASKS; i++) {
+            const int row = brought + i * (RANK / TASKS);
+            const uint32_t v[4] = {two(low[i].x, low[i].y), two(low[i].z, low[i].w), two(high[i].x, high[i].y),
+                                   two(high[i].z, high[i].w)};
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                asm volatile(
+                    "st.shared.u32 [%0], %1;" ::"r"(tile + row * PANEL_ROW + (4 * half + j ^ row % 8) * 16 + 4 * t),
+                    "r"(v[j])
+                    : "memory");
+        }
+        written_for_products();
+    };
+    read_a();
+#pragma unroll
+    for (int i = 0; i < 2 * HALVES; i++) { /* past the end the last row is made again */
+        const int row = min(block0 + mine + i / 2 * GROUP_ROWS + i % 2 * 8, rows - 1);
+        scales_at[i] = (uint32_t)((row0 + row) * w.groups);
+        put_at[i] = (uint32_t)(row * ldy + 8 * t);
+    }
+    int group = from / windows_a_group, left = 0, then = windows_a_group - from % windows_a_group;
+    strip_scales next;
+    float s[2 * HALVES];
+    read_scales<TWICE>(w, scales_at, group, next);
+#pragma unroll
+    for (int m = 0; m < HALVES; m++)
+#pragma unroll
+        for (int k = 0; k < STEPS; k++)
+#pragma unroll
+            for (int c = 0; c < 4; c++) { /* rows g and g + 8 of the first eight k, of the others */
+                const int at = 16 * k + c / 2 * 8, row = min(block0 + mine + m * GROUP_ROWS + c % 2 * 8, rows - 1);
+                float2 v = make_float2(0, 0);
+                if (at < rank) v = *(const float2 *)(b.b + (row0 + row) * rank + at + 2 * t);
+                fb[m][k][c] = two(v.x * b.scale, v.y * b.scale);
+            }
+
+    uint16_t *out = y + from * COLUMNS;
+    for (int window = 0; window < n; window++, out += COLUMNS) {
+        const uint32_t tile = tiles + window % 2 * TILE_OF_A;
+        copies_wait<1>();
+        write_a(tile);
+        if (window + 1 < n) read_a();
+        __syncthreads(); /* what is read here is written again after the next one */
+        bring(window + 2);
+        if (left == 0) {
+            left = then;
+            then = windows_a_group;
+#pragma unroll
+            for (int i = 0; i < 2 * HALVES; i++)
+                s[i] = scale_of<TWICE>(w.scale_type, next.s[i], next.of[i], map, offset);
+            if (++group < w.groups) read_scales<TWICE>(w, scales_at, group, next);
+        }
+        left--;
+        const uint32_t of = lines + (window % DEPTH * TALL + mine) * LINE + 4 * t;
+#pragma unroll
+        for (int m = 0; m < HALVES; m++) {
+            float sum[COLUMNS / 8][4];
+            products_begin();
+#pragma unroll
+            for (int k = 0; k < STEPS; k++)
+                product<1>(sum, fb[m][k], operand(tile + k * 16 * PANEL_ROW, TILE_OF_A), k > 0);
+            products_commit();
+            products_wait<0>();
+            settled(sum);
+#pragma unroll
+            for (int i = 0; i < 2; i++)
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    uint32_t v;
+                    asm volatile("ld.shared.u32 %0, [%1];"
+                                 : "=r"(v)
+                                 : "r"(of + (m * GROUP_ROWS + 8 * i) * LINE + 16 * h)
+                                 : "memory");
+                    float f[8];
+#pragma unroll
+                    for (int j = 0; j < 8; j++)
+                        f[j] = table[v >> 4 * j & 15] * s[2 * m + i] + sum[4 * h + j / 2][2 * i + j % 2];
+                    put8(out + put_at[2 * m + i] + 32 * h, f);
+                }
+        }
+    }
+#endif
+}
+
 bool bl_cu_join_takes(const bl_cu_weight *w, const bl_cu_beside *b)
 {
     const bool kind = (w->kind == BL_CU_TABLE && w->bits == 4) ||
@@ -184,13 +326,31 @@ static int64_t strips_each(int64_t high, int64_t strips, int whole, int sms)
     return best;
 }
 
+static bool is_hopper(void)
+{
+    int device = 0, major = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    return major == 9;
+}
+
 void bl_cu_join(bl_stream s, const bl_cu_weight *w, const bl_cu_beside *b, int64_t row0, int64_t rows, uint16_t *y,
                 int64_t ldy, int sms)
 {
+    static_assert((int)TALL == (int)ROWS, "blocks of both are as high");
     if (!rows) return;
-    const int64_t high = (rows + ROWS - 1) / ROWS, strips = w->in / STRIP,
-                  each = strips_each(high, strips, WINDOW / (4 * w->bits), sms);
+    const int64_t high = (rows + ROWS - 1) / ROWS, strips = w->in / STRIP;
+    const bool four = is_hopper() && w->kind == BL_CU_TABLE && w->in % COLUMNS == 0 && b->rank > 16 &&
+                      (w->group % COLUMNS == 0 || w->group >= w->in);
+    const int64_t each = strips_each(high, strips, four ? 2 : WINDOW / (4 * w->bits), sms);
     const dim3 grid((unsigned)high, (unsigned)((strips + each - 1) / each)); /* neighbours read the same of A */
+    if (four) {
+        void (*const join)(bl_cu_weight, bl_cu_beside, int64_t, int, int, uint16_t *,
+                           int64_t) = w->scale_type == 3 ? join_hopper<true> : join_hopper<false>;
+        cudaFuncSetAttribute(join, cudaFuncAttributeMaxDynamicSharedMemorySize, JOIN_SHARED);
+        join<<<grid, GROUPS_OF_FOUR * GROUP, JOIN_SHARED, s>>>(*w, *b, row0, (int)rows, (int)each / 2, y, ldy);
+        return;
+    }
 #define RUN(bits, table, twice, steps)                                                                                 \
     join<bits, table, twice, steps><<<grid, WARPS * WARP, 0, s>>>(*w, *b, row0, (int)rows, (int)each, y, ldy)
 #define RANKS(bits, table, twice)                                                                                      \

@@ -52,6 +52,24 @@ static void adapters_go_into_weights_of_many_rows(void **state)
             }
 }
 
+/* Weights so large that a block goes over many strips of them: groups that end within a block's share and after it. */
+static void adapters_go_into_large_weights(void **state)
+{
+    static const struct {
+        const char *format;
+        int64_t group, rank;
+    } all[] = {{"nf4", 64, 64}, {"nf4", 192, 40}, {"nf4", 2112, 64},
+               {"nf4", 32, 64}, {"nf4", 64, 16},  {"int8", 64, 64}};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t i = 0; i < BL_COUNT(all); i++) {
+        const bl_format *format = bl_format_find(all[i].format);
+        bl_shape s = both_shape(format, 4112, 2112, all[i].group);
+        s.double_quant = i < 2;
+        an_adapter_is_added(format, s, 1027, all[i].rank, true, 0.02f);
+    }
+}
+
 /* On the way back of many rows: x (W + scale B A). */
 static void adapters_go_into_transposed_weights(void **state)
 {
@@ -142,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adapters_are_added),
         cmocka_unit_test(adapters_go_into_weights_of_many_rows),
+        cmocka_unit_test(adapters_go_into_large_weights),
         cmocka_unit_test(adapters_go_into_transposed_weights),
         cmocka_unit_test(what_a_young_adapter_puts_out_is_not_lost),
     };
