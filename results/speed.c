@@ -8,6 +8,8 @@
 
 #define YARDSTICK_APART 0.10 /* more, and the records are of two machines */
 #define CLOCK_APART     0.03
+#define PROBE_TELLS     1.5  /* what moves a probe by one may move a kernel by as much */
+#define FEW_ROWS        32   /* up to here weights, and not what is computed, take the time */
 #define LEVEL           0.01 /* of one wrong alarm in a comparison, before the noise has its say */
 
 bool bl_is_timings(const char *name)
@@ -60,6 +62,7 @@ bl_status bl_speed_same_conditions(const bl_speed_record *a, const bl_speed_reco
         return bl_fail(e, BL_E_CONFIG, "%s and %s do not compare: %lld threads and %lld", a->name, b->name,
                        (long long)x->threads, (long long)y->threads);
     BL_TRY(rates_differ(a, b, "MHz of the device", x->clock, y->clock, e));
+    BL_TRY(rates_differ(a, b, "MHz of its memory", x->memory_clock, y->memory_clock, e));
 out:
     return st;
 }
@@ -107,7 +110,9 @@ typedef struct pair {
     const double *t[2];
     int64_t n[2];
     int64_t m, out, in;
-    int cold;
+    int cold;          /* -1: not timed, -2: of a model */
+    const char *probe; /* NULL: none, but a timing */
+    double clock[2];   /* MHz of a GPU meanwhile; 0: not known */
 } pair;
 
 typedef struct list {
@@ -168,12 +173,13 @@ static bl_status add_kernels(list *l, const bl_speed_record *a, const bl_speed_r
                                     .yardstick = is_yardstick(x)};
                 if (!row.what) return BL_E_NOMEM;
                 BL_TRY(add(l, &row,
-                           &(pair){{x->repeat[cold], y->repeat[cold]},
-                                   {x->n_repeat[cold], y->n_repeat[cold]},
-                                   x->m,
-                                   x->out,
-                                   x->in,
-                                   cold},
+                           &(pair){.t = {x->repeat[cold], y->repeat[cold]},
+                                   .n = {x->n_repeat[cold], y->n_repeat[cold]},
+                                   .m = x->m,
+                                   .out = x->out,
+                                   .in = x->in,
+                                   .cold = cold,
+                                   .clock = {cold ? x->cold_clock : x->clock, cold ? y->cold_clock : y->clock}},
                            e));
             }
             break;
@@ -214,8 +220,43 @@ static bl_status add_models(list *l, const bl_speed_record *a, const bl_speed_re
                                 .error = {-1, -1},
                                 .yardstick = strcmp(x->method, "cblas_sgemm") == 0};
             if (!row.what) return BL_E_NOMEM;
-            BL_TRY(add(l, &row, &(pair){{x->repeat, y->repeat}, {x->n_repeat, y->n_repeat}, x->tokens, 0, 0, -2}, e));
+            BL_TRY(add(
+                l, &row,
+                &(pair){.t = {x->repeat, y->repeat}, .n = {x->n_repeat, y->n_repeat}, .m = x->tokens, .cold = -2}, e));
             break;
+        }
+out:
+    return st;
+}
+
+/* How far apart the rounds of a record are: what the device was like came and went meanwhile. */
+static double rounds_apart(const double *t, int64_t n)
+{
+    double least = n ? t[0] : 0, most = least;
+    for (int64_t i = 1; i < n; i++) {
+        least = fmin(least, t[i]);
+        most = fmax(most, t[i]);
+    }
+    return least > 0 ? most / least - 1 : 0;
+}
+
+static bl_status add_probes(list *l, const bl_speed_record *a, const bl_speed_record *b, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (size_t i = 0; i < a->facts.n_probes; i++)
+        for (size_t j = 0; j < b->facts.n_probes; j++) {
+            const bl_probe *x = &a->facts.probe[i], *y = &b->facts.probe[j];
+            if (strcmp(x->what, y->what) != 0 || x->n < 1 || y->n < 1) continue;
+            bl_speed_row row = {.what = "what the device was like",
+                                .from = x->what,
+                                .a = bl_speed_median(x->seconds, x->n, l->a, e),
+                                .b = bl_speed_median(y->seconds, y->n, l->a, e),
+                                .error = {-1, -1},
+                                .noise = fmax(rounds_apart(x->seconds, x->n), rounds_apart(y->seconds, y->n)),
+                                .yardstick = true,
+                                .probe = true};
+            if (row.a <= 0 || row.b <= 0) continue;
+            BL_TRY(add(l, &row, &(pair){.t = {x->seconds, y->seconds}, .n = {x->n, y->n}, .probe = x->what}, e));
         }
 out:
     return st;
@@ -240,20 +281,36 @@ static bl_status measure(list *l, size_t i, double shift, double *space, double 
     return bl_rank_sum(p->t[0], p->n[0], other, p->n[1], &r->p, e);
 }
 
-/* The most that a yardstick differs by beside the others, weights from the same place: what two processes differ by
- * with the same code, wherever it happens; 0: there is none. */
+/* Whether a timing takes longer where a probe does: few rows do not compute much, and not all weights come from memory.
+ */
+static bool concerns(const pair *probe, const pair *x)
+{
+    return strcmp(probe->probe, "memory") == 0 ? x->cold != 0
+                                               : strcmp(probe->probe, "arithmetic") != 0 || x->m > FEW_ROWS;
+}
+
+/* A clock that was another meanwhile: power holds it down, and not always at the same time. */
+static double clock_apart(const pair *p)
+{
+    return p->clock[0] > 0 && p->clock[1] > 0 ? PROBE_TELLS * apart_of(p->clock[1] / p->clock[0] - 1) : 0;
+}
+
+/* The most that a yardstick differs by beside the others, weights from the same place, or a probe does, in a record
+ * too: what two processes differ by with the same code, wherever it happens; 0: there is none. */
 static double yardstick_apart(const list *l, size_t i)
 {
     double own = 0;
     for (size_t k = 0; k < l->n; k++) {
         const pair *x = &l->of[i], *y = &l->of[k];
-        if (!l->row[k].yardstick || y->cold != x->cold) continue;
-        own = fmax(own, apart_of(l->row[k].change));
+        if (!l->row[k].yardstick || (y->probe ? !concerns(y, x) : y->cold != x->cold)) continue;
+        own = fmax(own, apart_of(l->row[k].change) * (y->probe ? PROBE_TELLS : 1));
+        if (y->probe) own = fmax(own, l->row[k].noise);
     }
     return own;
 }
 
-/* The quotient that the yardsticks of b and a have, their median: clocks that are a little faster or slower. */
+/* The quotient that the yardsticks of b and a have, probes among them, their median, if they agree: clocks that are a
+ * little faster or slower. No probe alone may be far from where it was. */
 static bl_status shift_of(const list *l, const bl_speed_record *a, const bl_speed_record *b, double *space,
                           double *shift, bl_err *e)
 {
@@ -264,7 +321,21 @@ static bl_status shift_of(const list *l, const bl_speed_record *a, const bl_spee
     if (!n) return BL_OK;
     qsort(space, (size_t)n, sizeof *space, by_value);
     *shift = bl_percentile(space, n, 0.5);
-    if (apart_of(*shift - 1) <= YARDSTICK_APART) return BL_OK;
+    double most = 0;
+    for (size_t i = 0; i < l->n; i++)
+        if (l->row[i].yardstick) most = fmax(most, apart_of(l->row[i].b / l->row[i].a / *shift - 1));
+    for (size_t i = 0; i < l->n; i++) {
+        const bl_speed_row *r = &l->row[i];
+        if (l->of[i].probe && apart_of(r->b / r->a - 1) > YARDSTICK_APART)
+            return bl_fail(e, BL_E_CONFIG,
+                           "%s and %s do not compare: the device was not the same, its probe of %s, a product of the "
+                           "library, took %+.0f %% in the second",
+                           a->name, b->name, r->from, 100 * (r->b / r->a - 1));
+    }
+    if (apart_of(*shift - 1) <= YARDSTICK_APART) {
+        if (most > apart_of(*shift - 1) / 2) *shift = 1; /* they do not agree: it is not the clock of all */
+        return BL_OK;
+    }
     return bl_fail(
         e, BL_E_CONFIG,
         "%s and %s do not compare: the yardstick, which is the same code in both, took %+.0f %% in the second "
@@ -281,6 +352,7 @@ bl_status bl_speed_compare(const bl_speed_record *a, const bl_speed_record *b, d
     size_t most = 1, asked = 0;
     BL_TRY(add_kernels(&l, a, b, e));
     BL_TRY(add_models(&l, a, b, e));
+    if (l.n) BL_TRY(add_probes(&l, a, b, e));
     if (!l.n) {
         st = bl_fail(e, BL_E_MISSING, "%s and %s have no timing in common: other kernels, shapes, rows or methods",
                      a->name, b->name);
@@ -302,7 +374,7 @@ bl_status bl_speed_compare(const bl_speed_record *a, const bl_speed_record *b, d
     for (size_t i = 0, k = 0; i < l.n; i++) {
         bl_speed_row *r = &l.row[i];
         r->p_holm = !r->yardstick && r->n ? p[k++] : r->p;
-        r->noise = fmax(r->noise, yardstick_apart(&l, i));
+        if (!r->probe) r->noise = fmax(r->noise, fmax(yardstick_apart(&l, i), clock_apart(&l.of[i])));
         r->exact = error_verdict(r->error[0], r->error[1]);
         if (r->b <= 0 || apart_of(r->change) <= fmax(percent / 100, r->noise)) r->verdict = BL_SPEED_SAME;
         else if (r->p_holm > LEVEL) r->verdict = BL_SPEED_UNDECIDED;

@@ -8,9 +8,10 @@
  * A time is slower when three things hold: the ranks of its repetitions are no chance (Mann and Whitney 1947, with
  * Holm's correction over all that is compared, at 0.01), the median differs by more than what matters in practice, and
  * by more than the noise: what halves of the repetitions of one record, every other one, differ by, and the most that a
- * yardstick, which is the same code in both, differs by. What all yardsticks differ by is taken off first: a clock that
- * is a little slower is nobody's doing. Two processes differ by more than repetitions in one: of two records small
- * losses stay undetected where the yardsticks say so; builds that take turns (bl_bench_against_run) tell more. The
+ * yardstick, which is the same code in both, differs by, and a probe of the device, which is a yardstick too, between
+ * the records and within one. What all yardsticks differ by is taken off first: a clock that is a little slower is
+ * nobody's doing. Two processes differ by more than repetitions in one: of two records small losses stay undetected
+ * where the yardsticks say so; builds that take turns (bl_bench_against_run) tell more. The
  * error of a kernel is a number of its own: the data of a case are always the same, so that an error that grows comes
  * of the code.
  */
@@ -49,6 +50,7 @@ typedef struct bl_speed_row {
     double p, p_holm;
     double error[2]; /* normalised mean squared error; negative: none */
     bool yardstick;  /* the same code in both: its verdict is not counted */
+    bool probe;      /* and nothing else: the device itself, `from` what it took its time for; these rows come last */
     bl_speed_verdict verdict;
     bl_error_verdict exact;
 } bl_speed_row;
@@ -56,8 +58,8 @@ typedef struct bl_speed_row {
 /* One device, instructions, threads, baseline, convention, and clocks no more than 3% apart. */
 bl_status bl_speed_same_conditions(const bl_speed_record *a, const bl_speed_record *b, bl_err *e);
 /* What both have, in the order of `a`; percent: what matters in practice; shift: the quotient of the yardsticks.
- * BL_E_MISSING: they have nothing in common, BL_E_CONFIG: the yardsticks differ by more than 10%, which is another
- * machine or a busy one. */
+ * BL_E_MISSING: they have nothing in common, BL_E_CONFIG: the yardsticks, or one probe, differ by more than 10%, which
+ * is another machine or a busy one. */
 bl_status bl_speed_compare(const bl_speed_record *a, const bl_speed_record *b, double percent, bl_arena *arena,
                            bl_speed_row **out, size_t *n, double *shift, bl_err *e);
 /* One kernel at one shape. */

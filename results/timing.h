@@ -23,6 +23,7 @@ typedef struct bl_kernel_row {
     double seconds_min, seconds_max; /* least and most of the repetitions */
     double cold, cold_min, cold_max; /* the same with the weight in memory, in no cache; 0: not measured */
     double cold_ratio;               /* median time of OpenBLAS from memory over this one's; 0: not measured */
+    double clock, cold_clock;        /* MHz of a GPU in the middle of the repetitions; 0: not known */
     double bytes;                    /* packed weight, x and y */
     double of_memory, of_peak; /* bytes / cold over what memory is read with; operations / seconds over the most that
                                   the processor does of the kind, floats or integers; 0: not measured */
@@ -46,6 +47,14 @@ typedef struct bl_model_row {
     int64_t n_repeat;
 } bl_model_row;
 
+/* The same product of the library before, between and after all that is timed: what the device itself was like. */
+enum { BL_PROBES = 3 };
+typedef struct bl_probe {
+    const char *what;      /* "memory", "cache", "arithmetic": what it takes its time for */
+    const double *seconds; /* of each round, in the order of measuring */
+    int64_t n;
+} bl_probe;
+
 /* Where and how the rows were measured. */
 typedef struct bl_kernel_facts {
     const char *device, *simd, *blas, *commit, *created, *shape; /* shape: whose layers; texts may be "" */
@@ -54,9 +63,12 @@ typedef struct bl_kernel_facts {
     double drift;                 /* slowest over fastest repetition of OpenBLAS, median over shapes; 0: not known */
     double load;                  /* of the machine in the minute before; 0: not known */
     double peak;                  /* operations of f32 a second in registers, measured; 0: not known */
-    double clock;                 /* MHz of a GPU while it was measured, median; 0: not known */
+    double clock, memory_clock;   /* MHz of a GPU while it was measured, medians; 0: not known */
+    double watts, degrees;        /* the most of it then; 0: not known */
     const char *slowed;           /* what kept the clock of a GPU down, "power cap"; "": nothing, or not known */
     const char *driver;           /* of a GPU; "": not known */
     const char *convention;       /* how it was measured; only times of one convention are compared */
+    const bl_probe *probe;
+    size_t n_probes; /* 0: there are none */
 } bl_kernel_facts;
 #endif

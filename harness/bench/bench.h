@@ -53,8 +53,11 @@ typedef struct bl_bench_result {
                                      of a large bf16 product */
     double drift; /* slowest over fastest repetition of OpenBLAS, median over shapes: how quiet the machine was */
     double load;  /* of the machine in the minute before; 0: not known */
-    const char *blas_core;                   /* the processor that OpenBLAS believes to be on: "Zen" */
+    const char *blas_core;     /* the processor that OpenBLAS believes to be on: "Zen" */
+    bl_probe probe[BL_PROBES]; /* of a GPU: what it was like meanwhile */
+    size_t n_probes;
     double clock;                            /* of a GPU, MHz, median while it was busy; 0: not known */
+    double memory_clock, watts, degrees;     /* the same of its memory; most of its power, its heat; 0: not known */
     const char *slowed, *throttled, *driver; /* what was wrong with its clock, all that held it, version; NULL or "" */
 } bl_bench_result;
 /* Every applicable row of the kernel registry at every distinct shape of the block linears x M: correctness first, then

@@ -36,9 +36,47 @@ bl_status bl_bench_google(const bl_bench_result *r, bl_text *out, bl_err *e);
 /* ---- clocks of a GPU (clocks.c) ---- */
 typedef struct bl_clocks bl_clocks;
 bl_clocks *bl_clocks_open(const char *bus); /* of bl_device_info; NULL: nothing is known */
-void bl_clocks_look(bl_clocks *c);          /* while it computes; NULL is fine */
+double bl_clocks_look(bl_clocks *c);        /* while it computes, MHz; 0: not known; NULL is fine */
 /* What was seen goes to clock, slowed, throttled and driver of `to`, texts into the arena. */
 bl_status bl_clocks_close(bl_clocks *c, bl_arena *a, bl_bench_result *to, bl_err *e);
+
+/* ---- products of a device, replayed (replays.c) ---- */
+typedef struct bl_times {
+    double median, least, most; /* seconds of a product */
+    double mhz;                 /* of the device in the middle of them; 0: not known */
+    double *repeat;             /* in the order of measuring */
+} bl_times;
+typedef struct bl_replays {
+    bl_backend *be;
+    bl_arena *a;
+    bl_clocks *clocks; /* looked at while it computes; NULL is fine */
+    int64_t repetitions;
+    bl_event **event; /* [repetitions + 1] */
+    double *t;
+} bl_replays;
+/* With the members before `event` set. */
+bl_status bl_replays_open(bl_replays *r, bl_err *e);
+void bl_replays_close(bl_replays *r);
+/* Products with the weights w[0 .. distinct) in turn, n of them or a multiple that takes long enough to be timed. */
+bl_status bl_replays_time(bl_replays *r, const bl_kernel *k, const bl_kernel_case *c, const bl_weight *w, size_t n,
+                          size_t distinct, bl_times *out, bl_err *e);
+
+/* ---- what the device was like meanwhile (probes.c) ---- */
+enum { BL_PROBE_ROUNDS = 64, BL_PROBE_REPETITIONS = 5 };
+typedef struct bl_probes {
+    bl_replays of;
+    const bl_kernel *base; /* of the library, with bf16 weights */
+    bl_kernel_case large, small;
+    double *t[BL_PROBES], least[BL_PROBES], at;
+    int64_t n; /* rounds */
+    bool there;
+} bl_probes;
+/* With be, arena and clocks of `of`, and base set. A device with little memory has no probes, which is fine. */
+bl_status bl_probes_open(bl_probes *p, bl_err *e);
+void bl_probes_close(bl_probes *p);
+/* A round of all, unless the one before was a moment ago; the last one is made in any case. */
+bl_status bl_probes_look(bl_probes *p, bool last, bl_err *e);
+void bl_probes_result(const bl_probes *p, bl_bench_result *to);
 
 /* ---- OpenBLAS (openblas.c) ---- */
 /* y [m, out] = x [m, in] times w [out, in] transposed; one row is a matrix-vector product. */

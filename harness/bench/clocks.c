@@ -6,14 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* nvml.h of the toolkit is not needed: these four calls and the bits have been the same since 2016. */
-enum { CLOCK_SM = 1, MOST_SAMPLES = 4096 };
+/* nvml.h of the toolkit is not needed: these calls and the bits have been the same since 2016. */
+enum { CLOCK_SM = 1, CLOCK_MEMORY = 2, CHIP = 0, MOST_SAMPLES = 4096 };
 typedef struct bl_clocks {
     void *lib, *device;
     int (*clock)(void *device, int kind, unsigned *mhz);
     int (*reasons)(void *device, unsigned long long *bits);
+    int (*power)(void *device, unsigned *milliwatts), (*heat)(void *device, int of, unsigned *degrees);
     int (*shutdown)(void);
-    unsigned mhz[MOST_SAMPLES];
+    unsigned mhz[2][MOST_SAMPLES], milliwatts, degrees; /* of the multiprocessors, of the memory; the most */
     size_t n;
     unsigned long long bits;
     char driver[96], faults[96], all[160];
@@ -47,6 +48,8 @@ bl_clocks *bl_clocks_open(const char *bus)
          entry(c, "nvmlDeviceGetCurrentClocksThrottleReasons", &c->reasons)) &&
         init() == 0) {
         if (entry(c, "nvmlSystemGetDriverVersion", &version)) version(c->driver, sizeof c->driver);
+        entry(c, "nvmlDeviceGetPowerUsage", &c->power);
+        entry(c, "nvmlDeviceGetTemperature", &c->heat);
         if (by_bus(bus, &c->device) == 0) return c;
         c->shutdown();
     }
@@ -55,13 +58,19 @@ bl_clocks *bl_clocks_open(const char *bus)
     return NULL;
 }
 
-void bl_clocks_look(bl_clocks *c)
+double bl_clocks_look(bl_clocks *c)
 {
     unsigned long long bits = 0;
-    unsigned mhz = 0;
-    if (!c) return;
-    if (c->n < MOST_SAMPLES && c->clock(c->device, CLOCK_SM, &mhz) == 0) c->mhz[c->n++] = mhz;
+    unsigned now = 0;
+    double mhz = 0;
+    if (!c) return 0;
+    if (c->n < MOST_SAMPLES && c->clock(c->device, CLOCK_SM, &c->mhz[0][c->n]) == 0 &&
+        c->clock(c->device, CLOCK_MEMORY, &c->mhz[1][c->n]) == 0)
+        mhz = c->mhz[0][c->n++];
+    if (c->power && c->power(c->device, &now) == 0) c->milliwatts = BL_MAX(c->milliwatts, now);
+    if (c->heat && c->heat(c->device, CHIP, &now) == 0) c->degrees = BL_MAX(c->degrees, now);
     if (c->reasons(c->device, &bits) == 0) c->bits |= bits;
+    return mhz;
 }
 
 static int by_value(const void *x, const void *y)
@@ -85,8 +94,12 @@ bl_status bl_clocks_close(bl_clocks *c, bl_arena *a, bl_bench_result *to, bl_err
     if (!c) return BL_OK;
     names(c->bits, true, c->faults, sizeof c->faults);
     names(c->bits, false, c->all, sizeof c->all);
-    qsort(c->mhz, c->n, sizeof *c->mhz, by_value);
-    to->clock = c->n ? c->mhz[c->n / 2] : 0;
+    for (int i = 0; i < 2; i++) {
+        qsort(c->mhz[i], c->n, sizeof *c->mhz[i], by_value);
+        *(i ? &to->memory_clock : &to->clock) = c->n ? c->mhz[i][c->n / 2] : 0;
+    }
+    to->watts = c->milliwatts * 1e-3;
+    to->degrees = c->degrees;
     to->slowed = bl_arena_str(a, c->faults, strlen(c->faults), e);
     to->throttled = bl_arena_str(a, c->all, strlen(c->all), e);
     to->driver = bl_arena_str(a, c->driver, strlen(c->driver), e);

@@ -1,9 +1,9 @@
 /* device.c - the kernels of a GPU at the layer shapes of a model, each judged first, then timed beside cuBLAS with bf16
  * weights.
  *
- * A measurement is a replay of a recorded graph of products one after another, over its number. From memory: every
- * product has another copy of the weight, more of them than four second-level caches hold; in cache: one weight again
- * and again. cuBLAS is timed before and after the kernels of a shape; the faster counts.
+ * Times are those of replayed graphs (replays.c). From memory: every product has another copy of the weight, more of
+ * them than four second-level caches hold; in cache: one weight again and again. cuBLAS is timed before and after the
+ * kernels of a shape; the faster counts.
  */
 #include "bench_impl.h"
 #include <math.h>
@@ -16,69 +16,12 @@ typedef struct bench {
     const bl_bench_opts *o;
     bl_backend *be;
     bl_arena *a;
-    bl_event *from, *to;
-    double *t; /* of repetitions */
     const bl_kernel *base;
     bl_clocks *clocks;
+    bl_replays replays;
+    bl_probes probes;
     bl_bench_result r;
 } bench;
-
-typedef struct times {
-    double median, least, most;
-    double *repeat; /* in the order of measuring */
-} times;
-
-static int by_value(const void *x, const void *y)
-{
-    double a = *(const double *)x, b = *(const double *)y;
-    return (a > b) - (a < b);
-}
-
-/* Seconds of one of the `n` products that `g` has. */
-static bl_status time_graph(bench *b, const bl_graph *g, size_t n, times *out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_ops *ops = b->be->ops;
-    int64_t all = b->o->repetitions;
-    BL_TRY(ops->graph_replay(b->be, g, e));
-    for (int64_t i = 0; i < all; i++) {
-        BL_TRY(ops->event_record(b->be, b->from, e));
-        BL_TRY(ops->graph_replay(b->be, g, e));
-        BL_TRY(ops->event_record(b->be, b->to, e));
-        if (!i) bl_clocks_look(b->clocks);
-        BL_TRY(ops->event_seconds(b->from, b->to, &b->t[i], e));
-        b->t[i] /= (double)n;
-    }
-    if (!(out->repeat = bl_alloc(b->a, (size_t)all, sizeof *out->repeat, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    memcpy(out->repeat, b->t, (size_t)all * sizeof *b->t);
-    qsort(b->t, (size_t)all, sizeof *b->t, by_value);
-    *out = (times){b->t[all / 2], b->t[0], b->t[all - 1], out->repeat};
-out:
-    return st;
-}
-
-/* Products with the weights w[0 .. n), one after another. */
-static bl_status time_weights(bench *b, const bl_kernel *k, const bl_kernel_case *c, const bl_weight *w, size_t n,
-                              size_t distinct, times *out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_graph *g = NULL;
-    bl_kernel_case one = *c;
-    BL_TRY(b->be->ops->graph_begin(b->be, e));
-    for (size_t i = 0; i < n && st == BL_OK; i++) {
-        one.w = w[i % distinct];
-        st = bl_kernel_run(k, b->be, &one, e);
-    }
-    if (st == BL_OK) st = b->be->ops->graph_end(b->be, &g, e);
-    else b->be->ops->graph_end(b->be, &g, NULL);
-    if (st == BL_OK) st = time_graph(b, g, n, out, e);
-out:
-    b->be->ops->graph_free(g);
-    return st;
-}
 
 static bl_kernel_case view(const bl_kernel_case *full, int64_t rows)
 {
@@ -138,7 +81,7 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
     for (size_t i = 0; i < o->n_m; i++) {
         bool right;
         double nmse;
-        times cold, warm;
+        bl_times cold, warm;
         if (!takes[i]) continue;
         bl_kernel_case c = view(&full, o->m[i]);
         BL_TRY(judge(b, k, &c, &right, &nmse, e));
@@ -146,9 +89,9 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
         if (o->narrow && bl_kernel_find(k->name) == k)
             c.y = bl_tensor_2d(c.y.buf, 0, b->be->act, c.y.dim[0], c.y.dim[1]);
         bl_outside_rotate(k, true);
-        BL_TRY(time_weights(b, k, &c, copies.w, copies.n, copies.n, &cold, e));
+        BL_TRY(bl_replays_time(&b->replays, k, &c, copies.w, copies.n, copies.n, &cold, e));
         bl_outside_rotate(k, false);
-        BL_TRY(time_weights(b, k, &c, &full.w, IN_CACHE, 1, &warm, e));
+        BL_TRY(bl_replays_time(&b->replays, k, &c, &full.w, IN_CACHE, 1, &warm, e));
         bool grouped = k->format->kind == BL_FMT_INT || k->format->kind == BL_FMT_TABLE;
         double bytes = bl_outside_moved(k, &c.shape);
         b->r.row[b->r.n++] = (bl_kernel_row){.kernel = k->name,
@@ -166,6 +109,8 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
                                              .cold = cold.median,
                                              .cold_min = cold.least,
                                              .cold_max = cold.most,
+                                             .clock = warm.mhz,
+                                             .cold_clock = cold.mhz,
                                              .bytes = bytes,
                                              .gbs = bytes / warm.median / 1e9,
                                              .gflops = bl_kernel_flops(&c.shape) / warm.median / 1e9,
@@ -193,8 +138,10 @@ static bl_status time_shape(bench *b, const bl_kernel *base, const bl_kernel *co
     bl_status st = BL_OK;
     size_t first = b->r.n, last;
     BL_TRY(time_kernel(b, base, s, e));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        BL_TRY(bl_probes_look(&b->probes, false, e));
         if (kernel[i] != base) BL_TRY(time_kernel(b, kernel[i], s, e));
+    }
     last = b->r.n;
     BL_TRY(time_kernel(b, base, s, e));
     for (size_t i = last; i < b->r.n; i++) {
@@ -211,32 +158,6 @@ static bl_status time_shape(bench *b, const bl_kernel *base, const bl_kernel *co
         r->cold_ratio = blas->cold / r->cold;
     }
 out:
-    return st;
-}
-
-/* What the device can: bytes that a product of one row with a weight of half a GiB reads a second, and operations of
- * one of many rows, both by the baseline. A device without the memory for it has neither. */
-static bl_status roofline(bench *b, const bl_kernel *base, bl_err *e)
-{
-    enum { ROWS = 4096, OUT = 32768, IN = 8192 };
-    bl_status st = BL_OK;
-    const int64_t rows[] = {1, ROWS};
-    const bl_kernel_shape s = {.rows = ROWS, .out = OUT, .in = IN};
-    bl_kernel_case full = {0};
-    double best[2];
-    if (b->r.device.memory_bytes < 8ull << 30 || bl_kernel_prepare(base, b->be, &s, &full, NULL) != BL_OK) return BL_OK;
-    for (int i = 0; i < 2; i++) {
-        bl_kernel_case c = view(&full, rows[i]);
-        times t;
-        BL_TRY(time_weights(b, base, &c, &full.w, i ? 1 : IN_CACHE, 1, &t, e));
-        best[i] = t.least;
-    }
-    bl_kernel_shape one = s;
-    one.rows = 1;
-    b->r.read_bytes_per_second = bl_kernel_bytes(base, &one) / best[0];
-    b->r.peak[0] = bl_kernel_flops(&s) / best[1];
-out:
-    bl_kernel_release(b->be, &full);
     return st;
 }
 
@@ -268,16 +189,19 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
     }
     b.base = base;
     size_t most = n_shapes * (n_mine + 2) * o.n_m;
-    if (!(b.r.row = bl_alloc(a, most, sizeof *b.r.row, e)) || !(b.r.wrong = bl_alloc(a, most, sizeof *b.r.wrong, e)) ||
-        !(b.t = bl_alloc(a, (size_t)o.repetitions, sizeof *b.t, e))) {
+    if (!(b.r.row = bl_alloc(a, most, sizeof *b.r.row, e)) || !(b.r.wrong = bl_alloc(a, most, sizeof *b.r.wrong, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(b.be->ops->event_new(b.be, &b.from, e));
-    BL_TRY(b.be->ops->event_new(b.be, &b.to, e));
     b.clocks = bl_clocks_open(b.r.device.bus);
-    BL_TRY(roofline(&b, base, e));
+    b.replays = (bl_replays){.be = b.be, .a = a, .clocks = b.clocks, .repetitions = o.repetitions};
+    b.probes = (bl_probes){.of = {.be = b.be, .a = a, .clocks = b.clocks}, .base = base};
+    BL_TRY(bl_replays_open(&b.replays, e));
+    BL_TRY(bl_probes_open(&b.probes, e));
+    BL_TRY(bl_probes_look(&b.probes, false, e));
     for (size_t i = 0; i < n_shapes; i++) BL_TRY(time_shape(&b, base, mine, n_mine, &shape[i], e));
+    BL_TRY(bl_probes_look(&b.probes, true, e));
+    bl_probes_result(&b.probes, &b.r);
     for (size_t i = 0; i < b.r.n; i++) {
         bl_kernel_row *r = &b.r.row[i];
         if (b.r.read_bytes_per_second > 0) r->of_memory = r->bytes / r->cold / b.r.read_bytes_per_second;
@@ -295,10 +219,8 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
 out:
     bl_text_free(&json);
     bl_clocks_close(b.clocks, a, &b.r, NULL);
-    if (b.be) {
-        b.be->ops->event_free(b.from);
-        b.be->ops->event_free(b.to);
-    }
+    bl_probes_close(&b.probes);
+    bl_replays_close(&b.replays);
     bl_backend_close(b.be);
     return st;
 }

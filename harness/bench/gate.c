@@ -65,6 +65,12 @@ static void words(const bl_speed_record *a, const bl_speed_record *b, const bl_s
     if (shift != 1)
         bl_text_addf(t, "The yardstick, the same code in both, took %+.1f %%: changes are beside that.\n",
                      100 * (shift - 1));
+    for (size_t i = 0, k = 0; i < n; i++)
+        if (row[i].probe)
+            bl_text_addf(t, "%s %s %+.1f %%, %.1f %% within a record",
+                         k++ ? "," : "Probes, products of the library in the second:", row[i].from,
+                         100 * (row[i].b / row[i].a - 1), 100 * row[i].noise);
+    if (n && row[n - 1].probe) bl_text_add(t, ". Changes of timings that are no larger are the device's.\n");
     for (size_t i = 0; i < n; i++) {
         const bl_speed_row *r = &row[i];
         char x[24], y[24];

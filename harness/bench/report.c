@@ -33,6 +33,9 @@ static const struct field {
     {"cold_seconds", "s", BL_COL_REAL, 1, AT(cold), "wall time of one call, weight from memory, median", true},
     {"cold_seconds_min", "s", BL_COL_REAL, 1, AT(cold_min), "the same, least over the repetitions", true},
     {"cold_seconds_max", "s", BL_COL_REAL, 1, AT(cold_max), "the same, most over the repetitions", true},
+    {"clock_mhz", "MHz", BL_COL_REAL, 1, AT(clock), "of a GPU in the middle of the repetitions in cache; 0: not known",
+     true},
+    {"cold_clock_mhz", "MHz", BL_COL_REAL, 1, AT(cold_clock), "the same of those from memory", true},
     {"bytes", "byte", BL_COL_REAL, 1, AT(bytes), "packed weight, x and y: least that must move", true},
     {"cold_openblas_ratio", "1", BL_COL_REAL, 1, AT(cold_ratio),
      "median time of OpenBLAS fp32 from memory at this shape over that of the kernel from memory", true},
@@ -48,7 +51,8 @@ static const struct field {
     {"nmse", "1", BL_COL_REAL, 1, AT(nmse),
      "squared error against sums in double over the power of those, same packed weight", false},
 };
-static const char where[] = "kernel/timings", repeats_where[] = "kernel/repetitions", wrong_where[] = "kernel/wrong";
+static const char where[] = "kernel/timings", repeats_where[] = "kernel/repetitions", wrong_where[] = "kernel/wrong",
+                  probes_where[] = "run/probes";
 
 /* ---- write ---- */
 static bl_status column_of(const struct field *f, const bl_bench_result *r, bl_arena *a, bl_column *out, bl_err *e)
@@ -116,6 +120,26 @@ static bl_status write_wrong(bl_record *rec, const bl_bench_result *r, bl_arena 
                            &(bl_table_data){.n = (int64_t)n, .n_columns = (int)BL_COUNT(column), .column = column}, e);
 }
 
+/* A row for each round of each probe. */
+static bl_status write_probes(bl_record *rec, const bl_kernel_facts *f, bl_arena *a, bl_err *e)
+{
+    size_t n = 0, k = 0;
+    for (size_t i = 0; i < f->n_probes; i++) n += (size_t)f->probe[i].n;
+    const char **what = bl_alloc(a, n, sizeof *what, e);
+    double *seconds = bl_alloc(a, n, sizeof *seconds, e);
+    if (!what || !seconds) return BL_E_NOMEM;
+    for (size_t i = 0; i < f->n_probes; i++)
+        for (int64_t j = 0; j < f->probe[i].n; j++, k++) {
+            what[k] = f->probe[i].what;
+            seconds[k] = f->probe[i].seconds[j];
+        }
+    const bl_column column[] = {
+        {"what", NULL, "what a product of the library took its time for", BL_COL_TEXT, what},
+        {"seconds", "s", "of one product, median of a round, in the order of measuring", BL_COL_REAL, seconds}};
+    return bl_record_table(rec, probes_where,
+                           &(bl_table_data){.n = (int64_t)n, .n_columns = (int)BL_COUNT(column), .column = column}, e);
+}
+
 bl_status bl_bench_write_facts(bl_record *rec, const bl_kernel_facts *f, bl_err *e)
 {
     const struct {
@@ -131,6 +155,9 @@ bl_status bl_bench_write_facts(bl_record *rec, const bl_kernel_facts *f, bl_err 
     BL_TRY(bl_record_real(rec, "run/read_bytes_per_second", f->read_bytes_per_second, "byte s-1", e));
     BL_TRY(bl_record_real(rec, "run/peak_flop_per_second", f->peak, "s-1", e));
     BL_TRY(bl_record_real(rec, "run/clock_mhz", f->clock, "MHz", e));
+    BL_TRY(bl_record_real(rec, "run/memory_clock_mhz", f->memory_clock, "MHz", e));
+    BL_TRY(bl_record_real(rec, "run/power_watts", f->watts, "W", e));
+    BL_TRY(bl_record_real(rec, "run/heat_celsius", f->degrees, "degC", e));
     BL_TRY(bl_record_real(rec, "run/drift", f->drift, "1", e));
     BL_TRY(bl_record_real(rec, "run/load", f->load, "1", e));
 out:
@@ -166,16 +193,22 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
                                    .load = r->load,
                                    .peak = r->peak[0],
                                    .clock = r->clock,
+                                   .memory_clock = r->memory_clock,
+                                   .watts = r->watts,
+                                   .degrees = r->degrees,
+                                   .probe = r->probe,
+                                   .n_probes = r->n_probes,
                                    .slowed = r->slowed,
                                    .driver = r->driver,
-                                   .convention = gpu && o->narrow ? "graph replays, outputs as activations"
-                                                 : gpu            ? "graph replays"
+                                   .convention = gpu && o->narrow ? "graph replays in a row, outputs as activations"
+                                                 : gpu            ? "graph replays in a row"
                                                                   : calls};
     BL_TRY(bl_bench_write_facts(rec, &facts, e));
     BL_TRY(bl_record_real(rec, "run/peak_integer_per_second", r->peak[1], "s-1", e));
     BL_TRY(bl_record_real(rec, "run/min_seconds", o->min_time, "s", e));
     BL_TRY(write_repeats(rec, r, a, e));
     BL_TRY(write_wrong(rec, r, a, e));
+    BL_TRY(write_probes(rec, &facts, a, e));
     BL_TRY(bl_record_table(
         rec, where, &(bl_table_data){.n = (int64_t)r->n, .n_columns = (int)BL_COUNT(column), .column = column}, e));
     BL_TRY(bl_record_commit(rec, e));
@@ -257,7 +290,10 @@ bl_status bl_bench_read_facts(const bl_shard *s, bl_arena *a, bl_kernel_facts *f
                 {"run/drift", &f->drift},
                 {"run/load", &f->load},
                 {"run/peak_flop_per_second", &f->peak},
-                {"run/clock_mhz", &f->clock}};
+                {"run/clock_mhz", &f->clock},
+                {"run/memory_clock_mhz", &f->memory_clock},
+                {"run/power_watts", &f->watts},
+                {"run/heat_celsius", &f->degrees}};
     bl_status st = BL_OK;
 
     for (size_t i = 0; i < BL_COUNT(text); i++) {
@@ -322,6 +358,31 @@ out:
     return st;
 }
 
+/* Rounds of a probe stand together. */
+static bl_status read_probes(const bl_shard *s, bl_arena *a, bl_kernel_facts *f, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char **what;
+    double *t;
+    int64_t n, count;
+    bl_probe *probe = NULL;
+    if (!bl_shard_has(s, probes_where)) return BL_OK; /* an earlier file */
+    BL_TRY(bl_shard_texts(s, "run/probes_what", a, &what, &n, e));
+    BL_TRY(bl_shard_column_real(s, probes_where, "seconds", a, &t, &count, e));
+    if (n != count) {
+        st = bl_fail(e, BL_E_CORRUPT, "%s: %lld seconds of %lld", probes_where, (long long)count, (long long)n);
+        goto out;
+    }
+    if (!(probe = bl_alloc(a, (size_t)n, sizeof *probe, e))) return BL_E_NOMEM;
+    for (int64_t i = 0; i < n; i++) {
+        if (!i || strcmp(what[i], what[i - 1]) != 0) probe[f->n_probes++] = (bl_probe){what[i], t + i, 0};
+        probe[f->n_probes - 1].n++;
+    }
+    f->probe = probe;
+out:
+    return st;
+}
+
 bl_status bl_bench_read(const char *dir, bl_arena *a, bl_speed_record *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -339,6 +400,7 @@ bl_status bl_bench_read(const char *dir, bl_arena *a, bl_speed_record *out, bl_e
             st = read_column(s, &fields[i], a, &row, &count, e);
         if (st == BL_OK) st = read_repeats(s, a, row, count, e);
         if (st == BL_OK) st = read_wrong(s, a, &r, e);
+        if (st == BL_OK) st = read_probes(s, a, &r.facts, e);
         if (st != BL_OK) {
             bl_within(e, "%s", path);
             goto out;

@@ -121,8 +121,9 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
         printf("\n%s; commit %s, %s; median of %lld replays of a graph.\n", facts, BL_BUILD_COMMIT, now,
                (long long)o->repetitions);
         if (r.clock > 0)
-            printf("Driver %s; clock %.0f MHz, median while it was busy; held down by: %s.\n", r.driver, r.clock,
-                   *r.throttled ? r.throttled : "nothing");
+            printf("Driver %s; clock %.0f MHz, median while it was busy; held down by: %s; %.0f W and %.0f degrees at "
+                   "most.\n",
+                   r.driver, r.clock, *r.throttled ? r.throttled : "nothing", r.watts, r.degrees);
         printf("max: of %.0f GB/s with which cuBLAS reads a bf16 weight of half a GiB for one row, and of %.0f TFLOP/s "
                "that it does of many rows, both measured in this call.\n"
                "memory: each product of a graph has another copy of the weight, more of them than four second-level "

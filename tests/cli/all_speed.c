@@ -39,9 +39,12 @@ typedef struct made {
     double error;               /* added to that of kernel 3 */
     const char *device;
     int64_t threads;
-    double clock;
+    double clock, memory_clock;
     const char *slowed;
     bool gpu;
+    double most;                    /* what three of four times of the yardstick are multiplied with; 0: 1 */
+    double clock3[2];               /* MHz while kernel 3 was timed, in cache and from memory */
+    double probe[BL_PROBES], drift; /* what probes take, over what they should; 0 first: there are none. Of rounds */
 } made;
 
 /* Repetitions that a machine might have: noise, and one of ten is a fifth slower. */
@@ -80,11 +83,24 @@ static char *record(const char *dir, const char *name, const made *m)
                              .group = k ? 64 : 0,
                              .bits = 4.25,
                              .nmse = 3e-14 + (k == 3 ? m->error : 0)};
-        r->repeat[0] = repeats(m, (uint64_t)i, 0, t, &r->seconds, a);
-        r->repeat[1] = repeats(m, (uint64_t)i, 1, 1.3 * t, &r->cold, a);
+        if (k == 3) {
+            r->clock = m->clock3[0];
+            r->cold_clock = m->clock3[1];
+        }
+        double most = !k && m->most > 0 ? m->most : 1;
+        r->repeat[0] = repeats(m, (uint64_t)i, 0, i ? t : most * t, &r->seconds, a);
+        r->repeat[1] = repeats(m, (uint64_t)i, 1, 1.3 * most * t, &r->cold, a);
         r->n_repeat[0] = r->n_repeat[1] = m->repetitions ? m->repetitions : 9;
     }
-    bl_bench_result r = {.row = row, .n = ROWS, .clock = m->clock, .slowed = m->slowed};
+    bl_bench_result r = {
+        .row = row, .n = ROWS, .clock = m->clock, .memory_clock = m->memory_clock, .slowed = m->slowed};
+    static const char *const probes[BL_PROBES] = {"memory", "cache", "arithmetic"};
+    double rounds[BL_PROBES][3];
+    for (int i = 0; i < BL_PROBES && m->probe[0] > 0; i++) {
+        for (int k = 0; k < 3; k++) rounds[i][k] = 1e-4 * (1 + i) * m->probe[i] * (1 + (k - 1) * m->drift);
+        r.probe[i] = (bl_probe){probes[i], rounds[i], 3};
+        r.n_probes = BL_PROBES;
+    }
     snprintf(r.device.name, sizeof r.device.name, "%s", m->device ? m->device : "a processor");
     r.device.threads = m->threads ? (int)m->threads : 2;
     assert_ok(bl_bench_write(&(bl_bench_opts){.out = path, .device = m->gpu ? "cuda" : NULL, .repetitions = 9}, &r,
@@ -152,6 +168,86 @@ static void five_percent_are_found_and_nothing_else_is(void **state)
     bl_remove_tree(dir, &e);
 }
 
+/* A library whose time at one shape is 8 % more now and then, ours being what they were: nothing is divided by that. */
+static void yardsticks_that_do_not_agree_are_no_measure(void **state)
+{
+    const char *dir = test_dir();
+    char *a = record(dir, "a", &(made){.seed = 1, .noise = 0.001, .repetitions = 12}),
+         *b = record(dir, "b", &(made){.seed = 2, .noise = 0.001, .repetitions = 12, .most = 1.08}),
+         *c = record(dir, "c", &(made){.seed = 3, .noise = 0.001, .repetitions = 12, .most = 1.08, .kernel3 = 1.2});
+    (void)state;
+    for (int back = 0; back < 2; back++) {
+        if (compare(back ? b : a, back ? a : b, "") != 0) fail_msg("%s", text);
+        assert_int_equal(count("| slower") + count("| faster"), 0);
+        assert_null(strstr(text, "The yardstick, the same code in both, took"));
+    }
+    assert_int_equal(compare(a, c, ""), 3);
+    assert_int_equal(count("| slower"), 4);
+    bl_free(a);
+    bl_free(b);
+    bl_free(c);
+    bl_remove_tree(dir, &e);
+}
+
+/* A row whose clock was held down by 5 % is no slower for that, and another row is. */
+static void a_clock_that_was_held_down_is_said_to_be_the_cause(void **state)
+{
+    const char *dir = test_dir();
+    char *a = record(dir, "a", &(made){.seed = 1, .noise = 0.001, .repetitions = 12, .clock3 = {1980, 1980}}),
+         *b = record(dir, "b",
+                     &(made){.seed = 2, .noise = 0.001, .repetitions = 12, .kernel3 = 1.05, .clock3 = {1885, 1980}});
+    (void)state;
+    assert_int_equal(compare(a, b, ""), 3);
+    assert_int_equal(count("| slower"), 2); /* two shapes, from memory: not in cache */
+    for (const char *p = text; (p = strstr(p, "| slower")) != NULL; p++) {
+        const char *line = p;
+        while (line > text && line[-1] != '\n') line--;
+        assert_non_null(strstr(line, "| memory |"));
+        assert_true(strstr(line, "| memory |") < p);
+    }
+    bl_free(a);
+    bl_free(b);
+    bl_remove_tree(dir, &e);
+}
+
+/* The device was slower by a twentieth, or came and went by that much: what it was like is told, and is no alarm. What
+ * the probes do not account for is found. */
+static void what_the_device_was_like_is_no_alarm(void **state)
+{
+    static const struct {
+        made m;
+        int exit;
+        const char *phrase;
+    } cases[] = {
+        /* one of the probes, and kernel 3 with it */
+        {{.kernel3 = 1.05, .probe = {1, 1.05, 1}}, 0, "cache +5.0 %"},
+        {{.kernel3 = 1.05, .probe = {1.05, 1, 1}}, 3, "memory +5.0 %"},     /* what is in the cache is slower too */
+        {{.kernel3 = 1.05, .probe = {1, 1, 1.05}}, 3, "arithmetic +5.0 %"}, /* 16 rows do not compute much */
+        {{.kernel3 = 1.05, .probe = {1, 1, 1}}, 3, "memory +0.0 %"},
+        {{.kernel3 = 1.05, .probe = {1, 1, 1}, .drift = 0.03}, 0, "6.2 % within a record"},
+        {{.all = 1.05, .probe = {1.05, 1.05, 1.05}}, 0, "took +5."},
+        {{.all = 1.05, .kernel3 = 1.06, .probe = {1.05, 1.05, 1.05}}, 3, "took +5."},
+        {{.probe = {1, 1, 1.12}}, 2, "its probe of arithmetic, a product of the library, took +12 % in the second"},
+        {{.probe = {0.85, 1, 1}}, 2, "its probe of memory, a product of the library, took -15 % in the second"},
+    };
+    const char *dir = test_dir();
+    char *a = record(dir, "a", &(made){.seed = 1, .noise = 0.001, .repetitions = 21, .probe = {1, 1, 1}});
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(cases); i++) {
+        made m = cases[i].m;
+        m.seed = 2;
+        m.noise = 0.001;
+        m.repetitions = 21;
+        char *b = record(dir, "b", &m);
+        int got = compare(a, b, "");
+        if (got != cases[i].exit || !strstr(text, cases[i].phrase))
+            fail_msg("case %d: exit %d, expected %d and '%s': %s", (int)i, got, cases[i].exit, cases[i].phrase, text);
+        bl_free(b);
+    }
+    bl_free(a);
+    bl_remove_tree(dir, &e);
+}
+
 static void what_cannot_be_compared_is_refused_with_the_reason(void **state)
 {
     static const struct {
@@ -161,12 +257,14 @@ static void what_cannot_be_compared_is_refused_with_the_reason(void **state)
         {{.seed = 2, .noise = 0.01, .device = "another"}, "unlike devices, 'a processor' and 'another'"},
         {{.seed = 2, .noise = 0.01, .threads = 4}, "2 threads and 4"},
         {{.seed = 2, .noise = 0.01, .clock = 1700}, "unlike clocks, MHz of the device 1980 and 1700"},
+        {{.seed = 2, .noise = 0.01, .clock = 1980, .memory_clock = 2619},
+         "unlike clocks, MHz of its memory 3201 and 2619"},
         {{.seed = 2, .noise = 0.01, .clock = 1980, .slowed = "heat"}, "unlike reasons of slow clocks, '' and 'heat'"},
         {{.seed = 2, .noise = 0.01, .gpu = true}, "unlike baselines"},
         {{.seed = 2, .noise = 0.01, .all = 1.2}, "the yardstick, which is the same code in both, took +2"},
     };
     const char *dir = test_dir();
-    char *a = record(dir, "a", &(made){.seed = 1, .noise = 0.01, .clock = 1980});
+    char *a = record(dir, "a", &(made){.seed = 1, .noise = 0.01, .clock = 1980, .memory_clock = 3201});
     (void)state;
     for (size_t i = 0; i < BL_COUNT(cases); i++) {
         char *b = record(dir, "b", &cases[i].m);
@@ -341,6 +439,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ten_comparisons_of_a_program_with_itself_give_no_alarm),
         cmocka_unit_test(five_percent_are_found_and_nothing_else_is),
+        cmocka_unit_test(yardsticks_that_do_not_agree_are_no_measure),
+        cmocka_unit_test(a_clock_that_was_held_down_is_said_to_be_the_cause),
+        cmocka_unit_test(what_the_device_was_like_is_no_alarm),
         cmocka_unit_test(what_cannot_be_compared_is_refused_with_the_reason),
         cmocka_unit_test(an_error_of_a_thousandth_is_a_verdict_of_its_own),
         cmocka_unit_test(an_error_that_grew_is_exit_3_and_named),
