@@ -6,7 +6,14 @@
  * `arrange` writes x once, zeros up to a whole tile, in the order in which decoding yields weights and as shared memory
  * has it, so that a step of x is one bulk copy.
  *
- * A weight is (code - zero), exact, times its scale in bf16, rounded to bf16. Values of a table are rounded to bf16.
+ * A weight is (code - zero), exact, times its scale in bf16, rounded to bf16. Values of a table are rounded to bf16. Of
+ * few rows decoding is what takes the time, so there, if a chunk has one scale, it goes on the chunk's sums, in f32;
+ * and codes of 2 to 4 bits are multiplied as they come, 128 more than they are, or a power of two times, which x makes
+ * up for:
+ *
+ *     sum (q - z) x = sum (128 + 2^p q) x 2^-p - 128 sum x 2^-p - z sum x
+ *
+ * where `arrange` writes the sums that are taken off, and what is taken off is what sums begin with.
  *
  * A block does 64 G outputs with G warpgroups, and all rows of x; `split` blocks share k where there are few outputs.
  * They are all resident then: each adds up the sums of its share of the rows, in order.
@@ -17,7 +24,11 @@
 #include "weight.cuh"
 #include "wgmma.cuh"
 
-enum { CHUNK = 128, HALF = 64 }; /* numbers of k: what a lane's 32 codes come from; a line of x */
+enum {
+    CHUNK_BITS = 7,
+    CHUNK = 1 << CHUNK_BITS,
+    HALF = 64
+}; /* numbers of k: what a lane's 32 codes come from; a line of x */
 
 /* Code e of register r (of 16) that lane t decodes of its 32. */
 static __device__ __forceinline__ int code_of_register(int bits, bool table, int r, int e)
@@ -29,6 +40,12 @@ static __device__ __forceinline__ int code_of_register(int bits, bool table, int
     case 2: return r / 8 * 16 + r % 8 + 8 * e;
     default: return r + 16 * e;
     }
+}
+
+/* Codes of register r are taken at 2^p. */
+static __device__ __forceinline__ constexpr int power_of_register(int bits, int r)
+{
+    return bits == 2 ? r % 8 % 3 * 2 : bits == 3 && r != 15 ? r % 5 % 2 * 3 : 0;
 }
 
 /* ---- decoding ---- */
@@ -44,14 +61,20 @@ static __device__ __forceinline__ uint32_t times(uint32_t a, uint32_t b)
 }
 /* 128 + n, n < 128, in bf16, twice. */
 static __device__ __forceinline__ uint32_t pair_from_128(uint32_t n) { return (n | 0x4300u) * 0x10001u; }
-/* Codes in the low bits of both halves, where `mask` has them: bf16 of 128 and what they are there, less `less`.
- * `from_128`: 0x43004300, in a register, so that one instruction does what takes two with two constants. */
-static __device__ __forceinline__ uint32_t two_codes(uint32_t v, uint32_t mask, uint32_t from_128, uint32_t less)
+/* Codes in the low bits of both halves, where `mask` has them: bf16 of 128 and what they are there. `from_128`:
+ * 0x43004300, in a register, so that one instruction does what takes two with two constants. */
+static __device__ __forceinline__ uint32_t two_from_128(uint32_t v, uint32_t mask, uint32_t from_128)
 {
     uint32_t q;
     asm("lop3.b32 %0, %1, %2, %3, 0xea;"
         : "=r"(q)
         : "r"(v), "r"(mask * 0x10001u), "r"(from_128)); /* (v & mask) | 128 */
+    return q;
+}
+/* The same, less `less`. */
+static __device__ __forceinline__ uint32_t two_codes(uint32_t v, uint32_t mask, uint32_t from_128, uint32_t less)
+{
+    const uint32_t q = two_from_128(v, mask, from_128);
     __nv_bfloat162 d = __hsub2(*(__nv_bfloat162 *)&q, *(__nv_bfloat162 *)&less);
     return *(uint32_t *)&d;
 }
@@ -66,8 +89,9 @@ static __device__ __forceinline__ uint32_t five_and_five(const uint32_t v[3], in
     return (ten & 0x7fffu) | (ten << 1 & 0x7fff0000u);
 }
 
-/* What a group's 32 codes v are decoded with: register r of 16 is `scaled` of `bare`. Codes of 2 and 3 bits are taken
- * where they are, at 2^0, 2^2, 2^4 or 2^0, 2^3, if they end below bit 7. */
+/* What a group's 32 codes v are decoded with: register r of 16 is `scaled` of `bare`, or `shifted` if that is made up
+ * for elsewhere. Codes of 2 and 3 bits are taken where they are, at 2^0, 2^2, 2^4 or 2^0, 2^3, if they end below bit 7.
+ */
 template <int BITS, bool TABLE> struct decoder;
 
 template <> struct decoder<4, false> {
@@ -80,6 +104,10 @@ template <> struct decoder<4, false> {
     __device__ __forceinline__ uint32_t bare(const uint32_t v[4], int r, uint32_t fixed) const
     {
         return two_codes(v[r / 4] >> r % 4 * 4, 15, fixed, less);
+    }
+    static __device__ __forceinline__ uint32_t shifted(const uint32_t v[4], int r, uint32_t fixed)
+    {
+        return two_from_128(v[r / 4] >> r % 4 * 4, 15, fixed);
     }
     __device__ __forceinline__ uint32_t scaled(uint32_t q, int) const { return times(q, scale); }
 };
@@ -99,6 +127,10 @@ template <> struct decoder<2, false> {
         const int at = r % 8;
         return two_codes(v[r / 8] >> at / 3 * 6, 3u << at % 3 * 2, fixed, less[at % 3]);
     }
+    static __device__ __forceinline__ uint32_t shifted(const uint32_t v[2], int r, uint32_t fixed)
+    {
+        return two_from_128(v[r / 8] >> r % 8 / 3 * 6, 3u << power_of_register(2, r), fixed);
+    }
     __device__ __forceinline__ uint32_t scaled(uint32_t q, int r) const { return times(q, scale[r % 8 % 3]); }
 };
 
@@ -116,6 +148,11 @@ template <> struct decoder<3, false> {
     {
         const int at = r == 15 ? 0 : r % 5;
         return two_codes(five_and_five(v, r / 5) >> at / 2 * 6, 7u << at % 2 * 3, fixed, less[at % 2]);
+    }
+    static __device__ __forceinline__ uint32_t shifted(const uint32_t v[3], int r, uint32_t fixed)
+    {
+        const int at = r == 15 ? 0 : r % 5;
+        return two_from_128(five_and_five(v, r / 5) >> at / 2 * 6, 7u << power_of_register(3, r), fixed);
     }
     __device__ __forceinline__ uint32_t scaled(uint32_t q, int r) const
     {
@@ -173,7 +210,14 @@ template <int BYTES> static __device__ __forceinline__ void load_piece(uint32_t 
     else asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v[0]) : "r"(from));
 }
 
-/* ---- what both products do ---- */
+/* ---- what a product does ---- */
+/* Whether scales of chunks go on sums; whether codes are shifted then. */
+static constexpr bool scales_sums(int bits, int rows) { return rows <= 32 && bits != 1; }
+static constexpr bool shifts_codes(int bits, bool table, int rows)
+{
+    return scales_sums(bits, rows) && !table && bits <= 4;
+}
+
 template <int BITS, bool TABLE, int ROWS, int G> struct mid {
     static constexpr int WARPS = 4 * G, CONSUMERS = WARPS * WARP, THREADS = CONSUMERS + 4 * WARP;
     static constexpr int REGISTERS = G == 4 ? 112
@@ -186,10 +230,14 @@ template <int BITS, bool TABLE, int ROWS, int G> struct mid {
     static constexpr int ROW = 16 * BITS, SLOT = 16 * ROW; /* bytes of a row's chunk, of a warp's 16 */
     static constexpr int DEPTH = BITS >= 3 ? 4 : BITS == 2 ? 6 : 8;
     static constexpr int TABLE_BYTES = TABLE ? 32 << 10 : 0;
-    static constexpr int SHARED = 1024 + STEPS * STEP + TABLE_BYTES + WARPS * DEPTH * SLOT + 2 * STEPS * 8;
+    static constexpr bool LATE = scales_sums(BITS, ROWS), SHIFTED = shifts_codes(BITS, TABLE, ROWS);
+    static constexpr int SUMS = SHIFTED ? ROWS * 8 : 0; /* bytes of a step: what is taken off */
+    static constexpr int SHARED = 1024 + STEPS * STEP + TABLE_BYTES + WARPS * DEPTH * SLOT + 2 * STEPS * 8 +
+                                  STEPS * SUMS;
     /* where they are, from `base` on, a multiple of 1 KB */
     static constexpr int TABLE_AT = STEPS * STEP, RINGS_AT = TABLE_AT + TABLE_BYTES,
-                         FULL_AT = RINGS_AT + WARPS * DEPTH * SLOT, EMPTY_AT = FULL_AT + 8 * STEPS;
+                         FULL_AT = RINGS_AT + WARPS * DEPTH * SLOT, EMPTY_AT = FULL_AT + 8 * STEPS,
+                         SUMS_AT = EMPTY_AT + 8 * STEPS;
 };
 
 /* The part of k of a block, in chunks. */
@@ -223,8 +271,9 @@ static __device__ __forceinline__ void open_block(const bl_cu_weight &w, uint32_
     __syncthreads();
 }
 
-/* One thread asks for x, once the kernel before has written it. */
-template <typename C> static __device__ __forceinline__ void ask_for_x(const uint8_t *x, part_of_k k, uint32_t base)
+/* One thread asks for x, once the kernel before has written it; sums: of its chunks, NULL: none. */
+template <typename C>
+static __device__ __forceinline__ void ask_for_x(const uint8_t *x, const uint8_t *sums, part_of_k k, uint32_t base)
 {
     wait_for_last();
     asm volatile("fence.proxy.async;" ::: "memory");
@@ -232,8 +281,11 @@ template <typename C> static __device__ __forceinline__ void ask_for_x(const uin
     for (int i = 0, n = (k.end - k.begin) * 2 / C::HALVES; i < n; i++) {
         int slot = i % C::STEPS;
         if (i >= C::STEPS) barrier_await(base + C::EMPTY_AT + 8 * slot, (i / C::STEPS - 1) & 1);
-        barrier_expect(base + C::FULL_AT + 8 * slot, C::STEP);
+        barrier_expect(base + C::FULL_AT + 8 * slot, C::STEP + (sums ? C::SUMS : 0));
         copy_bulk(base + slot * C::STEP, from, C::STEP, base + C::FULL_AT + 8 * slot);
+        if (C::SUMS && sums)
+            copy_bulk(base + C::SUMS_AT + slot * C::SUMS, sums + (int64_t)(k.begin + i) * C::SUMS, C::SUMS,
+                      base + C::FULL_AT + 8 * slot);
         from += C::STEP;
     }
 }
@@ -244,6 +296,7 @@ template <typename C> struct x_steps {
     __device__ __forceinline__ x_steps(uint32_t b) : base(b), slot(0), phase(0), done(0) {}
     __device__ __forceinline__ void await() const { barrier_await(base + C::FULL_AT + slot, phase); }
     __device__ __forceinline__ uint32_t at() const { return base + slot / 8 * C::STEP; }
+    __device__ __forceinline__ uint32_t sums() const { return base + C::SUMS_AT + slot / 8 * C::SUMS; }
     __device__ __forceinline__ void next()
     {
         slot += 8;
@@ -419,55 +472,82 @@ static __device__ __forceinline__ void put_block(const mid_result &to, const flo
 }
 
 /* ---- the product ---- */
-template <int BITS, bool TABLE, int ROWS, int G>
-__global__ void __launch_bounds__(mid<BITS, TABLE, ROWS, G>::THREADS, 1)
-    mid_rows(bl_cu_weight w, int group_bits, const uint8_t *x, mid_result to)
+/* What sums of outputs begin with: what is to be taken off, `less` of rows 8 n + 2 t and the next. */
+template <int ROWS>
+static __device__ __forceinline__ void begin_sums(float (&sum)[ROWS / 2], uint32_t less, const float zero[2], int t)
 {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    typedef mid<BITS, TABLE, ROWS, G> C;
-    extern __shared__ uint8_t raw[];
-    int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    uint32_t base = (shared_at(raw) + 1023) & ~1023u;
-    part_of_k k(w.in);
-    open_block<C, TABLE>(w, base, warp, lane);
-    if (warp >= C::WARPS) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-        if (warp == C::WARPS && lane == 0) ask_for_x<C>(x, k, base);
-        return;
+#pragma unroll
+    for (int n = 0; n < ROWS / 8; n++) {
+        float all[2], by_zero[2];
+        asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                     : "=f"(all[0]), "=f"(by_zero[0]), "=f"(all[1]), "=f"(by_zero[1])
+                     : "r"(less + (8 * n + 2 * t) * 8));
+#pragma unroll
+        for (int j = 0; j < 4; j++) sum[4 * n + j] = fmaf(zero[j / 2], by_zero[j % 2], all[j % 2]);
     }
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(C::REGISTERS));
-    int64_t o0 = (int64_t)blockIdx.x * G * 64 + warp * 16;
-    warp_weights<C, BITS, TABLE> weights(w, group_bits, o0, k, base + C::RINGS_AT + warp * C::DEPTH * C::SLOT, lane);
+}
+
+/* The block's part of k. LATE: scales go on the sums of a chunk. */
+template <typename C, int BITS, bool TABLE, int ROWS, bool LATE>
+static __device__ __forceinline__ void multiply(warp_weights<C, BITS, TABLE> &weights, part_of_k k, uint32_t base,
+                                                int lane, float (&total)[ROWS / 2])
+{
+    constexpr bool SHIFTED = LATE && C::SHIFTED;
     x_steps<C> steps(base);
     int scale_at = k.begin * CHUNK + lane % 4 * 32;
-    float sum[ROWS / 2];
+    float sum[ROWS / 2], by[2] = {0, 0};
 #pragma unroll
-    for (int i = 0; i < ROWS / 2; i++) sum[i] = 0;
-    uint32_t fixed = TABLE ? base + C::TABLE_AT + lane * 4 : 0x43004300u; /* this lane's column, or see two_codes */
+    for (int i = 0; i < ROWS / 2; i++) total[i] = sum[i] = 0;
+    uint32_t fixed = TABLE ? base + C::TABLE_AT + lane * 4 : 0x43004300u; /* this lane's column, or see two_from_128 */
     asm volatile("" : "+r"(fixed));
+    auto add_up = [&]() {
+#pragma unroll
+        for (int i = 0; i < ROWS / 2; i++) asm volatile("" : "+f"(sum[i])::"memory");
+#pragma unroll
+        for (int i = 0; i < ROWS / 2; i++) total[i] = LATE ? fmaf(by[i % 4 / 2], sum[i], total[i]) : sum[i];
+    };
 #pragma unroll 1
     for (int chunk = k.begin; chunk < k.end; chunk++) {
         uint32_t v[2][BITS], a[4][4]; /* codes of two rows; registers of four instructions */
+        float by_next[2], zero[2];
         weights.next(v, lane);
         decoder<BITS, TABLE> how[2];
 #pragma unroll
-        for (int i = 0; i < 2; i++) how[i].set(weights.scale(i), weights.zero(i));
+        for (int i = 0; i < 2; i++) {
+            by_next[i] = weights.scale(i);
+            zero[i] = (float)weights.zero(i);
+            how[i].set(by_next[i], weights.zero(i));
+        }
         scale_at += CHUNK;
         if (chunk + 1 < k.end) weights.fetch_scales(scale_at);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             /* what a code is, while the products before are under way; then, they are done, what it is worth */
 #pragma unroll
-            for (int j = 0; j < 16; j++) a[j / 4][j % 4] = how[j % 2].bare(v[j % 2], 8 * h + j / 2, fixed);
+            for (int j = 0; j < 16; j++) {
+                const int r = 8 * h + j / 2;
+                if constexpr (SHIFTED) a[j / 4][j % 4] = how[j % 2].shifted(v[j % 2], r, fixed);
+                else a[j / 4][j % 4] = how[j % 2].bare(v[j % 2], r, fixed);
+            }
             wgmma_await<0>();
+            if (LATE && h == 0) add_up();
             if (h == 0 ? chunk > k.begin : C::HALVES == 1) steps.release(lane);
 #pragma unroll
             for (int j = 0; j < 16; j++) {
                 asm volatile("" : "+r"(a[j / 4][j % 4]));
+                if (LATE) continue;
                 a[j / 4][j % 4] = how[j % 2].scaled(a[j / 4][j % 4], 8 * h + j / 2);
                 asm volatile("" : "+r"(a[j / 4][j % 4]));
             }
             if (h == 0 || C::HALVES == 1) steps.await();
+            if (LATE && h == 0) {
+                if constexpr (SHIFTED) begin_sums<ROWS>(sum, steps.sums(), zero, lane % 4);
+                else
+#pragma unroll
+                    for (int i = 0; i < ROWS / 2; i++) sum[i] = 0;
+                by[0] = by_next[0];
+                by[1] = by_next[1];
+            }
             uint64_t lines = wgmma_lines(steps.at() + (C::HALVES == 2 ? h * ROWS * HALF * 2 : 0));
             wgmma_begin();
 #pragma unroll
@@ -477,9 +557,35 @@ __global__ void __launch_bounds__(mid<BITS, TABLE, ROWS, G>::THREADS, 1)
         }
     }
     wgmma_await<0>();
-#pragma unroll
-    for (int i = 0; i < ROWS / 2; i++) asm volatile("" : "+f"(sum[i])::"memory");
-    put_block<C, ROWS>(to, sum, o0 + lane / 4, w.out, lane % 4);
+    add_up();
+}
+
+template <int BITS, bool TABLE, int ROWS, int G>
+__global__ void __launch_bounds__(mid<BITS, TABLE, ROWS, G>::THREADS, 1)
+    mid_rows(bl_cu_weight w, int group_bits, const uint8_t *x, mid_result to)
+{
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    typedef mid<BITS, TABLE, ROWS, G> C;
+    extern __shared__ uint8_t raw[];
+    int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    uint32_t base = (shared_at(raw) + 1023) & ~1023u;
+    const bool late = C::LATE && group_bits >= CHUNK_BITS;
+    part_of_k k(w.in);
+    open_block<C, TABLE>(w, base, warp, lane);
+    if (warp >= C::WARPS) {
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+        if (warp == C::WARPS && lane == 0) ask_for_x<C>(x, C::SHIFTED && late ? x + w.in * (ROWS * 2) : NULL, k, base);
+        return;
+    }
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(C::REGISTERS));
+    int64_t o0 = (int64_t)blockIdx.x * G * 64 + warp * 16;
+    warp_weights<C, BITS, TABLE> weights(w, group_bits, o0, k, base + C::RINGS_AT + warp * C::DEPTH * C::SLOT, lane);
+    float total[ROWS / 2];
+    if constexpr (C::LATE) {
+        if (late) multiply<C, BITS, TABLE, ROWS, true>(weights, k, base, lane, total);
+        else multiply<C, BITS, TABLE, ROWS, false>(weights, k, base, lane, total);
+    } else multiply<C, BITS, TABLE, ROWS, false>(weights, k, base, lane, total);
+    put_block<C, ROWS>(to, total, o0 + lane / 4, w.out, lane % 4);
 #endif
 }
 

@@ -343,14 +343,18 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
     if (left < 0) steps = 0;
 
     /* ---- the ring: pieces of this lane, and the scales of row `lane` ---- */
-    uint32_t to[C::PIECES], off[C::PIECES], ring_at = shared_at(ring);
+    /* A warp's pieces are neighbours in a step, but for the turns of 3 bits: one place of the ring tells the others, where
+     * there are no registers for all. (Of 4 bits all are faster, for what that does to the rest.) */
+    enum { PLACES = BITS == 3 || (BITS == 4 && WAY != TABLE) ? C::PIECES : 1 };
+    uint32_t to[PLACES], off[C::PIECES], ring_at = shared_at(ring);
     const uint8_t *from = of.codes + o0 * w.row_bytes + (int64_t)begin * (2 * 16 * BITS);
     const uint16_t *scale_from = (const uint16_t *)of.scales + (o0 + min(lane, left)) * w.groups + begin * 2;
 #pragma unroll
     for (int j = 0; j < C::PIECES; j++) {
         int i = j * WARP + lane, row = i / (C::ROW / 16), part = i % (C::ROW / 16);
-        to[j] = ring_at + row * C::ROW +
-                16 * (BITS == 3 ? (part + (row >> 2 & 1) * 3) % 6 : placed<BITS, WAY>(row, part));
+        if (j < PLACES)
+            to[j] = ring_at + row * C::ROW +
+                    16 * (BITS == 3 ? (part + (row >> 2 & 1) * 3) % 6 : placed<BITS, WAY>(row, part));
         off[j] = (uint32_t)(min(row, left) * (int)w.row_bytes + part * 16);
     }
     int fetched = 0;
@@ -358,7 +362,8 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
     auto fetch = [&]() {
         if (fetched < steps) {
 #pragma unroll
-            for (int j = 0; j < C::PIECES; j++) copy16(to[j] + slot_in, from + off[j]);
+            for (int j = 0; j < C::PIECES; j++)
+                copy16((PLACES == 1 ? to[0] + j * (WARP * 16) : to[j % PLACES]) + slot_in, from + off[j]);
             if (lane < TILE_OUT) copy4(ring_at + slot_in + 16 * C::ROW + lane * 4, scale_from);
             from += C::ROW;
             if (C::GROUPS == 2 || fetched % 2) scale_from += 2;
