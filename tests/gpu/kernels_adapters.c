@@ -164,5 +164,5 @@ int main(void)
         cmocka_unit_test(adapters_go_into_transposed_weights),
         cmocka_unit_test(what_a_young_adapter_puts_out_is_not_lost),
     };
-    return cmocka_run_group_tests_name("gpu_adapters", tests, gpu_set_up, gpu_tear_down);
+    return gpu_run_tests("gpu_adapters", tests);
 }

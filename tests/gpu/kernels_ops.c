@@ -537,5 +537,5 @@ int main(void)
         cmocka_unit_test(losses_and_divergences_are_those_of_plain_c),
         cmocka_unit_test(draws_come_from_the_same_distribution),
     };
-    return cmocka_run_group_tests_name("gpu_ops", tests, gpu_set_up, gpu_tear_down);
+    return gpu_run_tests("gpu_ops", tests);
 }

@@ -554,5 +554,5 @@ int main(void)
         cmocka_unit_test(blocks_that_are_too_wide_are_refused),
         cmocka_unit_test(a_pass_of_a_decomposition_is_plain_cs),
     };
-    return cmocka_run_group_tests_name("gpu_solve", tests, gpu_set_up, gpu_tear_down);
+    return gpu_run_tests("gpu_solve", tests);
 }

@@ -285,5 +285,5 @@ int main(void)
         cmocka_unit_test(products_of_a_graph_wait_for_each_other),
         cmocka_unit_test(ops_of_a_graph_wait_for_each_other),
     };
-    return cmocka_run_group_tests_name("gpu_steps", tests, gpu_set_up, gpu_tear_down);
+    return gpu_run_tests("gpu_steps", tests);
 }

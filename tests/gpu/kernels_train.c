@@ -826,5 +826,5 @@ int main(void)
         cmocka_unit_test(what_adapters_are_made_of_is_what_plain_c_makes),
         cmocka_unit_test(adapters_that_read_one_input_go_back),
     };
-    return cmocka_run_group_tests_name("gpu_train", tests, gpu_set_up, gpu_tear_down);
+    return gpu_run_tests("gpu_train", tests);
 }

@@ -444,5 +444,5 @@ int main(void)
         cmocka_unit_test(steps_with_packed_weights_are_those_of_a_prompt),
         cmocka_unit_test(greedy_text_parts_only_where_two_tokens_are_near),
     };
-    return cmocka_run_group_tests_name("gpu_score", tests, gpu_set_up, gpu_tear_down);
+    return gpu_run_tests("gpu_score", tests);
 }

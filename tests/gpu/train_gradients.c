@@ -180,5 +180,5 @@ int main(void)
         cmocka_unit_test(steps_on_one_batch_learn_it_by_heart),
         cmocka_unit_test(two_runs_are_the_same_bits),
     };
-    return cmocka_run_group_tests_name("gpu_gradients", tests, gpu_set_up, gpu_tear_down);
+    return gpu_run_tests("gpu_gradients", tests);
 }
