@@ -96,7 +96,8 @@ def main():
                     continue
                 line = [what if m == 1 else "", shape, str(m)]
                 for bits, want in OVER_PEER.items():
-                    got, peer = best(layers, f"int{bits}", shape, m), peers.get(("humming", bits, shape, m))
+                    got = best(kernels, f"int{bits}", shape, m) or best(layers, f"int{bits}", shape, m)
+                    peer = peers.get(("humming", bits, shape, m))
                     if not got or not peer:
                         line.append("-")
                         continue
