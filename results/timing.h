@@ -4,6 +4,7 @@
 #ifndef BL_RESULTS_TIMING_H
 #define BL_RESULTS_TIMING_H
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Files of timings; they stand among cells and are none. */

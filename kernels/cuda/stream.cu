@@ -343,8 +343,8 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
     if (left < 0) steps = 0;
 
     /* ---- the ring: pieces of this lane, and the scales of row `lane` ---- */
-    /* A warp's pieces are neighbours in a step, but for the turns of 3 bits: one place of the ring tells the others, where
-     * there are no registers for all. (Of 4 bits all are faster, for what that does to the rest.) */
+    /* A warp's pieces are neighbours in a step, but for the turns of 3 bits: one place of the ring tells the others,
+     * where there are no registers for all. (Of 4 bits all are faster, for what that does to the rest.) */
     enum { PLACES = BITS == 3 || (BITS == 4 && WAY != TABLE) ? C::PIECES : 1 };
     uint32_t to[PLACES], off[C::PIECES], ring_at = shared_at(ring);
     const uint8_t *from = of.codes + o0 * w.row_bytes + (int64_t)begin * (2 * 16 * BITS);
