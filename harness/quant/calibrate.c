@@ -50,7 +50,7 @@ struct bl_calibration {
     char *path; /* of statistics of the first `shared` blocks that others have too; NULL: nobody has */
     bl_hash of;
     int64_t shared;
-    bool given; /* those of all blocks: no residual stream is there */
+    bool given;         /* those of all blocks: no residual stream is there */
     double loss[2];     /* that the block before `loss_until` said, at first and in the end */
     int64_t loss_until; /* 0: none has */
 };

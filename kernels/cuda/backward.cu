@@ -149,8 +149,7 @@ template <int CHUNKS> __global__ void __launch_bounds__(NORM_THREADS, NORM_BLOCK
     float w[CHUNKS][8] = {};
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++)
-        if (8 * (NORM_THREADS * c + (int)threadIdx.x) < a.dim)
-            eight(a.w + 8 * (NORM_THREADS * c + threadIdx.x), w[c]);
+        if (8 * (NORM_THREADS * c + (int)threadIdx.x) < a.dim) eight(a.w + 8 * (NORM_THREADS * c + threadIdx.x), w[c]);
     int turn = 0;
     for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x, turn ^= 1) {
         const uint16_t *x = a.x + row * a.ldx, *dy = a.dy + row * a.lddy;
