@@ -46,8 +46,7 @@ const bl_method bl_method_int2_1 = {
     .doc =
         "Weights as gptq rounds them, in groups of 128, and adapters that learn the divergence from the model as this "
         "stage found it and the next token; that model is computed beside, so it takes its memory too; what it makes "
-        "of a "
-        "text that comes again is kept, where that takes no more than 512 MiB.",
+        "of a text that comes again is kept, where that takes no more than 512 MiB.",
     .deviates =
         "the divergence is of the tokens that count, not of every position; adapters, gradients and moments are "
         "fp32; a loss that is not finite ends the run, where the published code puts 0",

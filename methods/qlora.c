@@ -55,11 +55,12 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 const bl_method bl_method_qlora = {
     .name = "qlora",
     .version = 4,
-    .title = "Low-rank adapters on weights of four bits",
+    .title = "Low-rank adapters on weights of four bits or fewer",
     .cite = "Dettmers et al. 2023, arXiv 2305.14314; init=pissa: Meng et al. 2024, arXiv 2404.02948; "
             "dora: Liu et al. 2024, arXiv 2402.09353",
     .doc =
-        "Weights in NF4 or FP4, blocks of 64 with double-quantized scales, and adapters beside them that are trained. "
+        "Weights in NF4 or FP4 (or, with three and two bits, NF3 or NF2), blocks of 64 with double-quantized scales, "
+        "and adapters beside them that are trained. "
         "With init=pissa or olora the rest that the adapters leave is rounded; no base of peft's is that rest, nor NF3 "
         "or NF2, so no files of peft are written.",
     .deviates = "adapters, gradients and moments are fp32, not bf16; dora and pissa: as lora's",

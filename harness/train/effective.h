@@ -312,9 +312,9 @@ bl_status bl_train_rounded_keys(bl_trainable *t, const bl_actq *act, bl_err *e);
 bl_status bl_train_scales(bl_trainable *t, bl_err *e);
 
 /* ---- for rules ---- */
-/* A parameter whose value the model holds, or, set afterwards, `own`; its gradient is new and 0. */
 /* Zeros of its own, f32 [rows, cols]. */
 bl_status bl_trained_tensor(bl_backend *be, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e);
+/* A parameter whose value the model holds, or, set afterwards, `own`; its gradient is new and 0. */
 bl_status bl_trained_add(bl_trainable *t, const char *name, const char *part, bl_tensor value, int *place, bl_err *e);
 /* The value of a parameter, from the host; a packed one is rounded to nearest. */
 bl_status bl_trained_put(bl_trainable *t, const bl_trained *p, const float *x, bl_err *e);

@@ -190,18 +190,32 @@ bl_status bl_trainer_page(bl_trainer *r, bl_err *e)
     limit -= limit / 32; /* a plan is near, not exact */
     keep_taught(r);
     BL_TRY(bl_trainer_memory(r, &m, e));
-    if (!limit || bl_train_memory_sum(&m) <= limit) goto out;
+    r->planned = bl_train_memory_sum(&m);
+    if (!limit || r->planned <= limit) goto out;
     if (r->t->teacher) {
         bl_teacher_keep(r->t->teacher, 0);
         BL_TRY(bl_trainer_memory(r, &m, e));
-        if (bl_train_memory_sum(&m) <= limit) goto out;
+        r->planned = bl_train_memory_sum(&m);
+        if (r->planned <= limit) goto out;
     }
     for (size_t i = 0; i < r->t->n_params; i++) page = BL_MAX(page, bl_adamw_bytes(&r->optimizer, &r->t->param[i]));
-    const uint64_t rest = bl_train_memory_sum(&m) - m.optimizer + page;
+    const uint64_t rest = r->planned - m.optimizer + page;
     r->optimizer.paged = true;
     r->optimizer.resident = limit - BL_MIN(limit, rest);
+    r->planned = rest + r->optimizer.resident;
 out:
     return st;
+}
+
+/* What the run was planned to need, before what it was that did not fit. */
+static bl_status too_large(uint64_t planned, bl_err *e)
+{
+    const bl_err why = *e;
+    char text[32];
+    bl_bytes_text(planned, text);
+    return bl_fail(e, BL_E_DEVMEM,
+                   "training was planned to need %s; more --accumulate or a shorter --seqlen need less: %s", text,
+                   why.text);
 }
 
 bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
@@ -221,8 +235,8 @@ bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
     while (r->step < r->steps) {
         if (bl_interrupted()) {
             if (r->state) BL_TRY(bl_trainer_save(r, e));
-            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted after step %lld of %lld", (long long)r->step,
-                         (long long)r->steps);
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted after step %lld of %lld%s%s", (long long)r->step,
+                         (long long)r->steps, r->state ? "; --resume goes on from " : "", r->state ? r->state : "");
             goto out;
         }
         if (r->make) {
@@ -242,6 +256,7 @@ bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
         if (r->told) BL_TRY(r->told(r->ctx, r, e));
     }
 out:
+    if (st == BL_E_DEVMEM && e && r->planned) st = too_large(r->planned, e);
     bl_trainable_rest(r->t);
     bl_free(g.ids);
     bl_free(g.mask);

@@ -57,6 +57,7 @@ typedef struct bl_trainer {
     bl_row_order order;
     int64_t tokens; /* that went through since bl_trainer_run began */
     double t0;
+    uint64_t planned; /* bytes of the plan, by bl_trainer_page; 0: there is none */
 } bl_trainer;
 
 /* The steps that are left. BL_E_NUMERIC "step 7: ..." when a loss or a gradient is not finite: the curve up to there is
