@@ -152,7 +152,8 @@ static void text_ends_where_the_model_ends(void **state)
 
 /* Twelve prompts that begin alike, and replies of different lengths. */
 enum { MANY = 12, PROMPT = 40 };
-static void replies(int64_t max_rows, int64_t from, int64_t n, int threads, bool stream, double temperature,
+enum { AS_IT_IS, STREAMED, BY_ITSELF }; /* the model's backend */
+static void replies(int64_t max_rows, int64_t from, int64_t n, int threads, int backend, double temperature,
                     int32_t out[MANY][64], int64_t len[MANY])
 {
     static int32_t ids[MANY][PROMPT];
@@ -160,8 +161,9 @@ static void replies(int64_t max_rows, int64_t from, int64_t n, int threads, bool
     bl_gen_request req[MANY];
     bl_gen_reply r[MANY];
     bl_arena *a;
-    fixture f = fixture_open(noise, "", threads, stream);
+    fixture f = fixture_open(noise, "", threads, backend == STREAMED);
     bl_rng rng = bl_rng_at(3, 0, 0);
+    if (backend == BY_ITSELF) works_by_itself(f.m->be);
     for (int i = 0; i < MANY; i++) {
         for (int k = 0; k < PROMPT; k++) ids[i][k] = i && k < 25 ? ids[0][k] : (int32_t)bl_rng_below(&rng, 300);
         req[i] = (bl_gen_request){.ids = ids[i],
@@ -219,6 +221,17 @@ static void text_ends_at_every_end_token(void **state)
                               false, a, &r, &e));
         assert_string_equal(r.text, rows[i].text);
         assert_int_equal(r.hit_limit, i == 2);
+        if (i < 2) { /* one ends before the other, on a backend that has begun the next pass by then */
+            static const int32_t first[2] = {102, 101};
+            bl_gen_request two[2];
+            bl_gen_reply both[2];
+            for (int k = 0; k < 2; k++) two[k] = (bl_gen_request){.ids = &first[k], .n = 1, .max_new = 9};
+            works_by_itself(f.m->be);
+            assert_ok(bl_generate(f.m, f.t, two, 2, 100, false, a, both, &e));
+            assert_string_equal(both[0].text, rows[i].text);
+            assert_string_equal(both[1].text, i ? "cd" : "cde");
+            assert_false(both[0].hit_limit || both[1].hit_limit);
+        }
         bl_arena_free(a);
         fixture_close(&f);
     }
@@ -231,14 +244,16 @@ static void a_reply_does_not_depend_on_what_is_decoded_with_it(void **state)
     (void)state;
     for (int warm = 0; warm < 2; warm++) {
         double temperature = warm ? 1.3 : 0;
-        for (int i = 0; i < MANY; i++) replies(1, i, 1, 1, false, temperature, want, n_want);
+        for (int i = 0; i < MANY; i++) replies(1, i, 1, 1, AS_IT_IS, temperature, want, n_want);
         for (int i = 0; i < MANY; i++) assert_int_equal(n_want[i], 10 + 4 * (i % 7));
-        replies(100000, 0, MANY, 1, false, temperature, got, n_got);
+        replies(100000, 0, MANY, 1, AS_IT_IS, temperature, got, n_got);
         assert_same(want, n_want, got, n_got, "all at once");
-        replies(200, 0, MANY, 2, false, temperature, got, n_got);
+        replies(200, 0, MANY, 2, AS_IT_IS, temperature, got, n_got);
         assert_same(want, n_want, got, n_got, "a few at once, two threads");
-        replies(500, 0, MANY, 1, true, temperature, got, n_got);
+        replies(500, 0, MANY, 1, STREAMED, temperature, got, n_got);
         assert_same(want, n_want, got, n_got, "streaming");
+        replies(100000, 0, MANY, 1, BY_ITSELF, temperature, got, n_got);
+        assert_same(want, n_want, got, n_got, "a backend that works by itself");
     }
 }
 
@@ -443,12 +458,12 @@ static void draws_follow_the_seed(void **state)
     static int32_t cold[MANY][64], warm[MANY][64];
     int64_t n[MANY];
     (void)state;
-    replies(100000, 0, MANY, 1, false, 0, cold, n);
-    replies(100000, 0, MANY, 1, false, 1, warm, n);
+    replies(100000, 0, MANY, 1, AS_IT_IS, 0, cold, n);
+    replies(100000, 0, MANY, 1, AS_IT_IS, 1, warm, n);
     int same = 0;
     for (int i = 0; i < MANY; i++) same += !memcmp(cold[i], warm[i], (size_t)n[i] * sizeof(int32_t));
     assert_int_equal(same, 0);
-    replies(100000, 0, MANY, 1, false, 1e-6, warm, n); /* almost no temperature is none */
+    replies(100000, 0, MANY, 1, AS_IT_IS, 1e-6, warm, n); /* almost no temperature is none */
     assert_same(cold, n, warm, n, "cold");
 }
 
