@@ -148,6 +148,12 @@ static inline void both_equal(both b) /* the same bytes */
     assert_memory_equal(got, b.c.buf->data, bl_tensor_bytes(&b.c));
     free(got);
 }
+/* The same op in both places. */
+#define RUN(op, args_c, args_g)                                                                                        \
+    do {                                                                                                               \
+        assert_ok(cpu->ops->op(cpu, args_c, &e));                                                                      \
+        assert_ok(gpu->ops->op(gpu, args_g, &e));                                                                      \
+    } while (0)
 /* Rounding to bf16 is within 2^-8 of a number: 2^-16 of its square. */
 #define BF16_ROUNDED 1.6e-5
 #define ASSERT_NEAR(b, limit)                                                                                          \

@@ -5,11 +5,6 @@ static const int64_t widths[] = {1, 7, 64, 100, 576, 1024, 1536, 4097};
 #define EACH(v, list)                                                                                                  \
     for (size_t i_##v = 0; i_##v < BL_COUNT(list); i_##v++)                                                            \
         for (int64_t v = (list)[i_##v], once_##v = 1; once_##v; once_##v = 0)
-#define RUN(op, args_c, args_g)                                                                                        \
-    do {                                                                                                               \
-        assert_ok(cpu->ops->op(cpu, args_c, &e));                                                                      \
-        assert_ok(gpu->ops->op(gpu, args_g, &e));                                                                      \
-    } while (0)
 
 static void every_op_is_there(void **state)
 {
