@@ -170,3 +170,25 @@ void bl_icodes_row(const bl_icodes *c, int64_t r, const float *x, int64_t in, co
         dst += wide;
     }
 }
+
+/* bl_cpu_act_simulate, eight at a time; NaN stays, so the code is the second operand of least and most. */
+void bl_avx2_act_round(const float *x, float *y, int64_t n, const bl_actq *q)
+{
+    const int64_t group = q->unit == BL_ACT_GROUP ? q->group : n;
+    float lo, hi, scale, zero;
+    bl_cpu_act_limits(q, &lo, &hi);
+    const __m256 least = _mm256_set1_ps(lo), most = _mm256_set1_ps(hi);
+    for (int64_t i = 0; i < n; i += group) {
+        const int64_t end = BL_MIN(i + group, n);
+        int64_t k = i;
+        if (range_of(x + i, end - i, q, true, &scale, &zero)) scale = NAN, zero = 0;
+        const __m256 s = _mm256_set1_ps(scale), z = _mm256_set1_ps(zero);
+        for (; k + 8 <= end; k += 8) {
+            const __m256 c = _mm256_add_ps(_mm256_round_ps(_mm256_div_ps(_mm256_loadu_ps(x + k), s),
+                                                           _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+                                           z);
+            _mm256_storeu_ps(y + k, _mm256_mul_ps(_mm256_sub_ps(_mm256_min_ps(most, _mm256_max_ps(least, c)), z), s));
+        }
+        for (; k < end; k++) y[k] = (bl_cpu_act_code(x[k], scale, zero, lo, hi) - zero) * scale;
+    }
+}

@@ -307,6 +307,7 @@ bl_status bl_cpu_scale_grad(bl_backend *, const bl_scale_grad_args *, bl_err *);
 bl_status bl_cpu_differ(bl_backend *, const bl_differ_args *, bl_err *);
 bl_status bl_cpu_act_round(bl_backend *, const bl_act_round_args *, bl_err *);
 bl_status bl_cpu_act_round_grad(bl_backend *, const bl_act_round_grad_args *, bl_err *);
+void bl_cpu_act_round_grad_row(const void *args, int64_t r);
 bl_status bl_cpu_dora(bl_backend *, const bl_dora_args *, bl_err *);
 bl_status bl_cpu_dora_grad(bl_backend *, const bl_dora_grad_args *, bl_err *);
 bl_status bl_cpu_pool(bl_backend *, const bl_pool_args *, bl_err *);

@@ -70,6 +70,24 @@ static bl_status add(bl_backend *be, const bl_add_args *a, bl_err *e)
     return st != BL_OK ? st : bl_cpu_each_row(be, (double)bl_tensor_count(&a->x), a->x.dim[0], add_row, a);
 }
 
+static void act_round_row(const void *args, int64_t r)
+{
+    const bl_act_round_args *a = args;
+    bl_avx2_act_round(bl_cpu_row(&a->x, r), bl_cpu_row(&a->y, r), a->x.dim[1], &a->act);
+}
+static bl_status act_round(bl_backend *be, const bl_act_round_args *a, bl_err *e)
+{
+    bl_status st = bl_check_act_round(be, a, e);
+    return st != BL_OK ? st : bl_cpu_each_row(be, 6 * (double)bl_tensor_count(&a->x), a->x.dim[0], act_round_row, a);
+}
+static bl_status act_round_grad(bl_backend *be, const bl_act_round_grad_args *a, bl_err *e)
+{
+    bl_status st = bl_check_act_round_grad(be, a, e);
+    return st != BL_OK
+               ? st
+               : bl_cpu_each_row(be, 8 * (double)bl_tensor_count(&a->x), a->x.dim[0], bl_cpu_act_round_grad_row, a);
+}
+
 /* Rows of a weight into rows of y: those of ids, or from the first on. */
 typedef struct decoding {
     bl_source s;
@@ -301,8 +319,8 @@ const bl_ops bl_ops_cpu = {
     .step_search = bl_cpu_step_search,
     .scale_grad = bl_cpu_scale_grad,
     .differ = bl_cpu_differ,
-    .act_round = bl_cpu_act_round,
-    .act_round_grad = bl_cpu_act_round_grad,
+    .act_round = act_round,
+    .act_round_grad = act_round_grad,
     .dora = bl_cpu_dora,
     .dora_grad = bl_cpu_dora_grad,
     .pool = bl_cpu_pool,

@@ -107,26 +107,37 @@ static ends ends_of(const bl_actq *q, const float *x, const float *dy, int64_t n
     return z;
 }
 
+void bl_cpu_act_round_grad_row(const void *args, int64_t r)
+{
+    const bl_act_round_grad_args *a = args;
+    const int64_t n = a->x.dim[1], group = a->act.unit == BL_ACT_GROUP ? a->act.group : n;
+    const float within = a->within > 0 ? (float)a->within : INFINITY;
+    const float *x = bl_cpu_row(&a->x, r), *dy = bl_cpu_row(&a->dy, r);
+    float *dx = bl_cpu_row(&a->dx, r);
+    if (!a->ends) {
+        if (a->accumulate)
+            for (int64_t i = 0; i < n; i++) dx[i] += fabsf(x[i]) < within ? dy[i] : 0;
+        else
+            for (int64_t i = 0; i < n; i++) dx[i] = fabsf(x[i]) < within ? dy[i] : 0;
+        return;
+    }
+    for (int64_t first = 0; first < n; first += group) {
+        const int64_t end = BL_MIN(first + group, n);
+        const ends z = ends_of(&a->act, x + first, dy + first, end - first);
+        for (int64_t i = first; i < end; i++) {
+            float v = fabsf(x[i]) < within ? dy[i] : 0;
+            if (z.lo < 0 && x[i] == z.lo) v += z.to_lo;
+            if (z.hi > 0 && x[i] == z.hi) v += z.to_hi;
+            dx[i] = a->accumulate ? dx[i] + v : v;
+        }
+    }
+}
+
 bl_status bl_cpu_act_round_grad(bl_backend *be, const bl_act_round_grad_args *a, bl_err *e)
 {
     bl_status st = bl_check_act_round_grad(be, a, e);
     if (st != BL_OK) return st;
-    const int64_t n = a->x.dim[1], group = a->act.unit == BL_ACT_GROUP ? a->act.group : n;
-    const float within = a->within > 0 ? (float)a->within : INFINITY;
 #pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 8 * (double)bl_tensor_count(&a->x)))
-    for (int64_t r = 0; r < a->x.dim[0]; r++) {
-        const float *x = bl_cpu_row(&a->x, r), *dy = bl_cpu_row(&a->dy, r);
-        float *dx = bl_cpu_row(&a->dx, r);
-        for (int64_t first = 0; first < n; first += group) {
-            const int64_t end = BL_MIN(first + group, n);
-            const ends z = a->ends ? ends_of(&a->act, x + first, dy + first, end - first) : (ends){0};
-            for (int64_t i = first; i < end; i++) {
-                float v = fabsf(x[i]) < within ? dy[i] : 0;
-                if (z.lo < 0 && x[i] == z.lo) v += z.to_lo;
-                if (z.hi > 0 && x[i] == z.hi) v += z.to_hi;
-                dx[i] = a->accumulate ? dx[i] + v : v;
-            }
-        }
-    }
+    for (int64_t r = 0; r < a->x.dim[0]; r++) bl_cpu_act_round_grad_row(a, r);
     return BL_OK;
 }

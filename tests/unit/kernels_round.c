@@ -204,6 +204,46 @@ static void activations_are_rounded_as_in_a_product(void **state)
         }
 }
 
+static void vectors_round_activations_to_the_bits_of_plain_c(void **state)
+{
+    enum { TOKENS = 5, MOST = 75 };
+    static const bl_actq acts[] = {{.bits = 8, .symmetric = true},
+                                   {.bits = 4},
+                                   {.bits = 2, .symmetric = true},
+                                   {.bits = 8, .unit = BL_ACT_GROUP, .group = 32},
+                                   {.bits = 4, .symmetric = true, .unit = BL_ACT_GROUP, .group = 13}};
+    static const float odd[] = {NAN, INFINITY, -INFINITY, -0.0f, 1e-42f};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(acts); i++)
+        for (int wide = 1; wide <= MOST; wide++) {
+            float x[TOKENS * MOST], dy[TOKENS * MOST], y[2][TOKENS * MOST], dx[2][TOKENS * MOST];
+            fill(x, TOKENS * wide, 3, (uint64_t)(100 + wide));
+            fill(dy, TOKENS * wide, 1, 7);
+            for (int k = 0; k < wide; k++)
+                x[2 * wide + k] = 0; /* a token of zeros; one after with what is not a number */
+            x[3 * wide + wide / 2] = odd[wide % (int)BL_COUNT(odd)];
+            for (int b = 0; b < 2; b++) {
+                bl_backend *be = backends[b];
+                memcpy(y[b], x, sizeof x); /* in place */
+                memcpy(dx[b], dy, sizeof dy);
+                assert_ok(be->ops->act_round(
+                    be, &(bl_act_round_args){.x = F2(y[b], TOKENS, wide), .y = F2(y[b], TOKENS, wide), .act = acts[i]},
+                    &e));
+                assert_ok(be->ops->act_round_grad(be,
+                                                  &(bl_act_round_grad_args){.x = F2(x, TOKENS, wide),
+                                                                            .dy = F2(dy, TOKENS, wide),
+                                                                            .dx = F2(dx[b], TOKENS, wide),
+                                                                            .act = acts[i],
+                                                                            .within = wide % 3 ? 2 : 0,
+                                                                            .accumulate = wide % 2},
+                                                  &e));
+            }
+            for (int k = 0; k < TOKENS * wide; k++)
+                assert_true(memcmp(&y[0][k], &y[1][k], sizeof(float)) == 0 || (isnan(y[0][k]) && isnan(y[1][k])));
+            assert_memory_equal(dx[0], dx[1], (size_t)(TOKENS * wide) * sizeof(float));
+        }
+}
+
 static bl_actq r_act;
 static double r_residual[IN]; /* of one row, one group */
 static double r_scale(const double *x)
@@ -464,6 +504,7 @@ int main(void)
         cmocka_unit_test(the_largest_takes_the_last_code_and_weights_of_two_and_more_learn_nothing),
         cmocka_unit_test(two_planes_are_the_nearest_of_four_values),
         cmocka_unit_test(activations_are_rounded_as_in_a_product),
+        cmocka_unit_test(vectors_round_activations_to_the_bits_of_plain_c),
         cmocka_unit_test(the_scale_of_activations_brings_a_gradient_to_their_ends),
         cmocka_unit_test(rows_and_columns_have_the_gradients_of_what_they_scale),
         cmocka_unit_test(what_does_not_fit_is_refused),
