@@ -3,7 +3,8 @@
  *     nvcc -O3 -arch=native -shared -Xcompiler -fPIC -I harness/bench -o int4-cuda.so examples/outside/int4.cu
  *     bitladder bench kernels --device cuda --outside ./int4-cuda.so --group 128
  *
- * With -DPLANTED_PERCENT=N that many of a hundred outputs are done twice: the same y, later.
+ * With -DPLANTED_PERCENT=N that many of a hundred outputs are done twice: the same y, later. With -DPLANTED_ERROR=E
+ * every y is off by that part of it.
  */
 #include "outside.h"
 #include <cuda_bf16.h>
@@ -13,6 +14,9 @@
 
 #ifndef PLANTED_PERCENT
 #define PLANTED_PERCENT 0
+#endif
+#ifndef PLANTED_ERROR
+#define PLANTED_ERROR 0
 #endif
 enum { WARPS = 8, CODES = 32 /* of a lane at a time */, STEP = 32 * CODES };
 
@@ -47,7 +51,7 @@ static __global__ void __launch_bounds__(WARPS * 32)
         }
     }
     for (int i = 16; i; i /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, i);
-    if (lane == 0) y[r * out + o] = sum;
+    if (lane == 0) y[r * out + o] = sum * (1 + (float)PLANTED_ERROR);
 }
 
 extern "C" {

@@ -18,19 +18,21 @@ struct session {
     bl_err *e;
 };
 
+// Leaves the library: of repetitions of which some are skipped and others are not it makes no statistics, it aborts.
+struct stopped {
+};
+
 void timed(benchmark::State &state, bl_gbench_case *c, session *s)
 {
     bool skip = false;
     if (s->st == BL_OK) s->st = c->begin(c->ctx, &skip, s->e);
-    if (s->st != BL_OK || skip) {
+    if (s->st != BL_OK) throw stopped{};
+    if (skip) {
         state.SkipWithError("not timed");
         return;
     }
     for (auto _ : state)
-        if ((s->st = c->run(c->ctx, s->e)) != BL_OK) {
-            state.SkipWithError("failed");
-            return;
-        }
+        if ((s->st = c->run(c->ctx, s->e)) != BL_OK) throw stopped{};
     for (int i = 0; i < BL_GBENCH_COUNTERS && c->counter[i].name; i++)
         state.counters[c->counter[i].name] = benchmark::Counter(
             c->counter[i].value,
@@ -129,7 +131,10 @@ try {
                 ->MinTime(o->min_time)
                 ->Repetitions(static_cast<int>(o->repetitions));
         }
-        benchmark::RunSpecifiedBenchmarks(&report, nullptr, ".");
+        try {
+            benchmark::RunSpecifiedBenchmarks(&report, nullptr, ".");
+        } catch (const stopped &) { // s.st says why
+        }
     }
     report.finish();
     benchmark::ClearRegisteredBenchmarks();

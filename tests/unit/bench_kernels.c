@@ -81,6 +81,12 @@ static bl_status fails(const bl_kernel_family *f, bl_backend *be, const bl_linea
     return bl_fail(e, BL_E_DEVICE, "the device is on fire");
 }
 
+static int calls_left;
+static bl_status fails_later(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e)
+{
+    return calls_left-- > 0 ? bl_kernel_find("linear_fp32_ref")->family->run(f, be, a, e) : fails(f, be, a, e);
+}
+
 static void a_wrong_kernel_is_named_and_not_timed(void **state)
 {
     bl_err e = {0};
@@ -140,6 +146,13 @@ static void a_kernel_that_fails_stops_the_bench_and_leaves_nothing(void **state)
     fire.run = fails;
     assert_refused(bl_bench_list(&o, list, 1, a, &r, &e), BL_E_DEVICE, "on fire");
     assert_int_equal(files_in(dir), 0);
+    fire.run = fails_later;
+    for (calls_left = 1; calls_left < 4096; calls_left *= 8) { /* in the check, in a warm-up, in any repetition */
+        const int left = calls_left;
+        assert_refused(bl_bench_list(&o, list, 1, a, &r, &e), BL_E_DEVICE, "on fire");
+        assert_int_equal(files_in(dir), 0);
+        calls_left = left;
+    }
     bl_remove_tree(dir, &e);
     bl_arena_free(a);
 }
