@@ -69,6 +69,12 @@ double bl_device_flops(const char *device)
     return k ? k->flops : 0;
 }
 
+int64_t bl_device_wide(const char *device)
+{
+    const bl_backend_kind *k = kind_of(device);
+    return k ? k->wide : 1;
+}
+
 double bl_device_block_seconds(const char *device)
 {
     const bl_backend_kind *k = kind_of(device);
@@ -88,6 +94,7 @@ bl_status bl_backend_open(const bl_backend_opts *o, bl_backend **out, bl_err *e)
     be->opts = *o;
     be->kind = kind_of(device);
     be->opts.device = device;
+    be->wide = be->kind->wide;
     BL_TRY(be->kind->open(be, e));
     *out = be;
     be = NULL;

@@ -9,6 +9,7 @@ typedef struct bl_backend_kind {
     const char *fixed;    /* the same with `deterministic`; NULL: it always is */
     int (*count)(void);   /* devices there are, which are called <name>:0, <name>:1, …; NULL: one, <name> */
     double flops;         /* of its products, roughly, for an order of time; 0: to be measured */
+    int64_t wide;         /* how many times the rows of a CPU it takes to be busy: 1 on the CPU */
     double block_seconds; /* that a block takes in a pass of few rows, roughly; 0: nothing beside its products */
     /* Whether `device` is one of its own, and whether it is there. Opens nothing. */
     bool (*is)(const char *device);

@@ -453,6 +453,7 @@ const char *bl_device_numerics(const char *device, bool deterministic);
 const char *bl_backend_numerics(const bl_backend *be);
 /* Flop/s of a device's products, roughly, where it is not to be opened for a measurement; 0: measure. NULL as above. */
 double bl_device_flops(const char *device);
+int64_t bl_device_wide(const char *device); /* `wide` of its backend; 1: no such device */
 /* Seconds that one block takes in a pass of few rows, roughly: what launches take. 0: its products alone. */
 double bl_device_block_seconds(const char *device);
 

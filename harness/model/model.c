@@ -451,10 +451,6 @@ int64_t bl_pass_tokens(const bl_model *m)
 {
     uint64_t resident = bl_linear_bytes(&m->embed) + bl_linear_bytes(&m->head);
     for (int i = 0; i < m->blocks[0].n_linears; i++) resident += bl_linear_bytes(&m->blocks[0].linear[i]);
-    int64_t rows = m->be->wide * bl_pass_rows(&m->config, m->stream, resident);
-    uint64_t limit = m->be->opts.memory_limit;
-    if (m->be->wide > 1 && limit) /* a quarter of it for what is as long as a pass */
-        rows = BL_MIN(rows, BL_MAX((int64_t)(limit / 4 / (uint64_t)bl_pass_row_bytes(&m->config, m->kv)),
-                                   bl_pass_rows(&m->config, false, 0)));
-    return rows;
+    return bl_pass_rows(&m->config,
+                        &(bl_pass_where){m->stream, resident, m->be->wide, m->be->opts.memory_limit, m->kv});
 }

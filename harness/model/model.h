@@ -203,7 +203,7 @@ bl_status bl_forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hidden
 /* For tests and golden files: residual stream after the embedding and after each block, of one row; f32 host [n_layers
  * + 1, dim], the last one final-normed. */
 bl_status bl_forward_trace(bl_model *m, const bl_batch *b, bl_kv *kv, int64_t row, float *trace, bl_err *e);
-int64_t bl_logits_rows(const bl_model *m); /* most rows of a logits chunk: 64 MiB; four such on a device, passes.c */
+int64_t bl_logits_rows(const bl_model *m); /* most rows of a logits chunk: 64 MiB; scoring: bl_scored_rows */
 bl_status bl_logits(bl_model *m, bl_tensor hidden, int64_t row0, int64_t rows, bl_tensor logits,
                     bl_err *e); /* logits f32 [rows, vocab] */
 #endif

@@ -10,6 +10,7 @@
  * A row's bits depend on its own sequence alone, so how units meet in passes changes nothing but time.
  */
 #include "score_impl.h"
+#include "harness/model/size.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -310,27 +311,16 @@ static bl_status check_losses(const feed *f, int64_t k, int64_t n, bl_err *e)
     return BL_OK;
 }
 
-/* Rows whose logits are there together. The head is read for each such chunk: a device that multiplies faster than it
- * reads has four times the rows, where that is little of its limit. */
-static int64_t rows_together(const feed *f)
-{
-    const bl_model *m = f->g->m;
-    const uint64_t limit = m->be->opts.memory_limit;
-    const int64_t rows = bl_logits_rows(m), more = 4 * rows / 128 * 128;
-    if (m->be->wide <= 1 || f->cmp || more < rows ||
-        (limit && (uint64_t)(more * m->config.vocab) * sizeof(float) > limit / 16))
-        return BL_MIN(rows, f->scored);
-    return BL_MIN(more, f->scored);
-}
-
 static bl_status losses(feed *f, bl_tensor hidden, bl_err *e)
 {
     bl_engine *g = f->g;
     bl_backend *be = g->m->be;
-    int64_t dim = g->m->config.dim, vocab = g->m->config.vocab, most = rows_together(f);
+    int64_t dim = g->m->config.dim, vocab = g->m->config.vocab,
+            most = bl_scored_rows(&g->m->config, be->wide, f->cmp != NULL, be->opts.memory_limit);
     bool gather = f->n_want != f->scored;
     bl_status st = BL_OK;
 
+    most = BL_MIN(most, f->scored);
     for (int64_t k = 0; k < f->scored && !gather; k++) gather = f->from[k] != k;
     uint64_t at_logits = ((uint64_t)(gather ? most * dim : 0) * bl_dtype_bytes(be->act) + 63) / 64 * 64,
              at_nll = at_logits + (uint64_t)(most * vocab) * sizeof(float);

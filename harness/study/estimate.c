@@ -334,10 +334,15 @@ int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_var
         double linears = v->bits / 8 * (double)bl_config_linear_params(c);
         weights -= linears - linears / (double)c->n_layers;
     }
-    double pass = (double)(s->batch_tokens > 0 ? s->batch_tokens : bl_pass_rows(c, s->stream, (uint64_t)weights));
+    const uint64_t limit = (uint64_t)s->mem_limit << 20;
+    const int64_t wide = bl_device_wide(s->device);
+    double pass = (double)(s->batch_tokens > 0
+                               ? s->batch_tokens
+                               : bl_pass_rows(c, &(bl_pass_where){s->stream, (uint64_t)weights, wide, limit, v->kv}));
     pass = BL_MIN(pass, tokens);
-    double chunk = BL_MIN(pass, (double)bl_chunk_rows(c)) * (double)bl_chunk_row_bytes(c);
-    double logits = BL_MIN((double)bl_head_rows(c), scored) * (double)c->vocab * sizeof(float) * (kl ? 2 : 1);
+    double chunk = BL_MIN(pass, (double)(wide * bl_chunk_rows(c))) * (double)bl_chunk_row_bytes(c);
+    int64_t together = bl_scored_rows(c, wide, kl, limit);
+    double logits = BL_MIN((double)together, scored) * (double)c->vocab * sizeof(float) * (kl ? 2 : 1);
     double text = shape->stream ? shape->bytes * 2 : shape->bytes * (double)shape->items * 2;
     double cache = 0;
     if (cell->new_tokens > 0) { /* of the prompts that are continued together */

@@ -74,7 +74,6 @@ static bl_status cpu_open(bl_backend *be, bl_err *e)
     if (!(c = bl_new(1, sizeof *c, e))) return BL_E_NOMEM;
     be->own = c;
     be->act = BL_F32;
-    be->wide = 1;
     c->nodes = access("/sys/devices/system/node/node1", F_OK) == 0 ? 2 : 1;
     c->threads = be->opts.threads ? be->opts.threads : omp_get_num_procs();
     c->isa = be->opts.reference ? BL_ISA_PLAIN : best_isa();
@@ -146,4 +145,4 @@ bl_status bl_cpu_flush(bl_backend *be, bl_err *e)
 }
 
 const bl_backend_kind bl_backend_cpu = {
-    .name = "cpu", .numerics = "cpu-f32", .is = is_cpu, .open = cpu_open, .close = cpu_close};
+    .name = "cpu", .numerics = "cpu-f32", .wide = 1, .is = is_cpu, .open = cpu_open, .close = cpu_close};

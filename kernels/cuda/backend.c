@@ -116,7 +116,6 @@ static bl_status cuda_open(bl_backend *be, bl_err *e)
     be->own = c;
     be->act = BL_BF16;
     be->ops = &bl_ops_cuda;
-    be->wide = 8;
     c->device = number_of(be->opts.device);
     BL_TRY(bl_cuda_status(be, cudaGetDeviceProperties(&c->about, c->device), "asking for the device", e));
     if (c->about.major < 8) {
@@ -179,6 +178,7 @@ const bl_backend_kind bl_backend_cuda = {
     .numerics = "cuda-bf16",
     .fixed = "cuda-bf16-deterministic",
     .flops = 5e13, /* small models wait for launches, large ones come to ten times that */
+    .wide = 8,
     .block_seconds = 1.1e-4,
     .count = count,
     .is = is_cuda,

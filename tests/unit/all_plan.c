@@ -537,6 +537,45 @@ static void memory_of_replies_is_that_of_those_at_once(void **state)
     assert_float_equal(peak[2] - peak[0], BL_GENERATE_KV_BYTES - one, 0.01 * one);
 }
 
+/* Passes, chunks and logits of each device that is here as the model has them there. */
+static void memory_of_a_pass_is_that_of_its_device(void **state)
+{
+    const bl_config c = {.n_layers = 2,
+                         .n_heads = 8,
+                         .n_kv_heads = 2,
+                         .head_dim = 128,
+                         .dim = 1024,
+                         .ffn_dim = 4096,
+                         .vocab = 128256,
+                         .max_len = 2048}; /* 512 rows are 251 MiB of logits */
+    const bl_plan_variant v = {.packed_bytes = 1 << 20};
+    const bl_plan_cell cell = {.tokens = 1 << 20};
+    char device[32];
+    bl_err e = {0};
+    (void)state;
+    assert_int_equal(bl_scored_rows(&c, 1, false, 0), 130);
+    assert_int_equal(bl_scored_rows(&c, 8, false, 0), 512);
+    assert_int_equal(bl_scored_rows(&c, 8, true, 0), 130);
+    assert_int_equal(bl_scored_rows(&c, 8, false, 2ull << 30), 130);
+    assert_int_equal(bl_scored_rows(&c, 8, false, 4ull << 30), 512);
+    assert_int_equal(bl_pass_rows(&c, &(bl_pass_where){.wide = 8}), 16384);
+    assert_int_equal(bl_pass_rows(&c, &(bl_pass_where){.wide = 8, .limit = 1 << 20}), 2048);
+    assert_int_equal(bl_pass_rows(&c, &(bl_pass_where){.wide = 1, .limit = 1 << 20}), 2048);
+    for (int i = 0; bl_device_at(i, device); i++) {
+        bl_backend *be;
+        const bl_spec spec = {.device = device};
+        const bl_task_shape none = {.items = 1}, some = {.items = 1, .scored_bytes = 1 << 20};
+        assert_ok(bl_backend_open(&(bl_backend_opts){.device = device, .threads = 1}, &be, &e));
+        const double rows = (double)(be->wide * 2048), chunk = (double)(be->wide * bl_chunk_rows(&c)),
+                     pass = rows * (double)bl_pass_row_bytes(&c, v.kv) + chunk * (double)bl_chunk_row_bytes(&c),
+                     without = (double)bl_estimate_peak(&c, &spec, &v, &cell, &none, false),
+                     with = (double)bl_estimate_peak(&c, &spec, &v, &cell, &some, false);
+        assert_float_equal(without, 32e6 + (1 << 20) + pass, 1e3);
+        assert_float_equal(with - without, (be->wide > 1 ? 512.0 : 130.0) * 4 * 128256, 1e3);
+        bl_backend_close(be);
+    }
+}
+
 /* Of three steps: one prompt, two that begin with what came of it, a choice. */
 static bl_status steps_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
 {
@@ -707,6 +746,7 @@ int main(void)
         cmocka_unit_test(keys_and_values_are_counted_in_their_format),
         cmocka_unit_test(the_device_that_is_asked_for_is_measured),
         cmocka_unit_test(memory_of_replies_is_that_of_those_at_once),
+        cmocka_unit_test(memory_of_a_pass_is_that_of_its_device),
         cmocka_unit_test(decoding_takes_a_pass_for_each_token),
         cmocka_unit_test(a_task_costs_what_all_its_steps_cost),
         cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
