@@ -1,14 +1,16 @@
 /* split_there.c - split.h with matrices on a device: passes over one after another there, and between two of them the
- * narrow factors of all jobs on the threads of the host. */
+ * narrow factors of jobs on the threads of the host, while others are on the device. */
 #include "factor.h"
 #include "split.h"
 #include <cblas.h>
 #include <math.h>
+#include <omp.h>
 #include <string.h>
+#include <time.h>
 
 bool bl_split_there_can(const bl_backend *be, const bl_split_job *job, size_t n)
 {
-    bool can = be->ops->split_pass && be->ops->each && be->act != BL_F32;
+    bool can = be->ops->split_pass && be->act != BL_F32;
     for (size_t i = 0; i < n; i++) can = can && bl_split_pass_takes(job[i].format) && !job[i].of->exact;
     return can;
 }
@@ -125,11 +127,16 @@ out:
 }
 
 /* ---- rounds ---- */
+/* What is next of a job: passes are the device's, one at a time; narrow factors are of any thread. */
+typedef enum step { WEIGH, BASIS, BACK, FACTORS, TAKEN, OVER } step;
+static bool of_device(step s) { return s == WEIGH || s == BACK; }
+static bool of_threads(step s) { return s == BASIS || s == FACTORS; }
+
 typedef struct going { /* a job on its way */
     bl_split_job *job;
     const place *p;
     float *basis, *y, *a, *b, *tau; /* of the round at hand */
-    bool over;
+    step next;
     bl_status st;
     bl_err e;
 } going;
@@ -161,7 +168,7 @@ static bl_status going_new(bl_split_job *j, const place *p, going *g, bl_err *e)
 }
 
 /* What is lost beside the factors at hand; it is over where that rose, or after the last round. */
-static bl_status weigh(bl_backend *be, rooms *r, going *g, bl_err *e)
+static bl_status weigh(bl_backend *be, rooms *r, going *g, step *next, bl_err *e)
 {
     bl_split_job *j = g->job;
     const bl_split_of *x = j->of;
@@ -171,7 +178,7 @@ static bl_status weigh(bl_backend *be, rooms *r, going *g, bl_err *e)
     if (st != BL_OK) return st;
     if (j->error) j->error[j->made] = sqrt(cost);
     j->made++;
-    g->over = last || cost > j->cost;
+    *next = last || cost > j->cost ? OVER : BASIS;
     if (cost > j->cost) return BL_OK;
     j->cost = cost;
     if (j->a && x->rank) memcpy(j->a, g->a, (size_t)(x->rank * x->in) * sizeof *g->a);
@@ -179,53 +186,102 @@ static bl_status weigh(bl_backend *be, rooms *r, going *g, bl_err *e)
     return BL_OK;
 }
 
-static void to_basis(void *ctx, int64_t i)
+static bl_status factors(going *g, bl_err *e)
 {
-    going *g = (going *)ctx + i;
     const bl_split_of *x = g->job->of;
-    if (!g->over) g->st = bl_factor_orthonormal(g->y, bl_factor_width(x->out, x->in, x->rank), x->out, g->tau, &g->e);
+    bl_status st = bl_factor_triples(g->y, g->basis, x->out, x->in, bl_factor_width(x->out, x->in, x->rank), x->rank,
+                                     g->a, g->b, e);
+    if (st == BL_OK) bl_split_unweighted(x, g->a, g->b);
+    return st;
 }
 
-static void to_factors(void *ctx, int64_t i)
+/* The step s of a job, and which is next. */
+static step do_step(bl_backend *be, rooms *r, going *g, step s)
 {
-    going *g = (going *)ctx + i;
     const bl_split_of *x = g->job->of;
-    if (g->over) return;
-    g->st = bl_factor_triples(g->y, g->basis, x->out, x->in, bl_factor_width(x->out, x->in, x->rank), x->rank, g->a,
-                              g->b, &g->e);
-    bl_split_unweighted(x, g->a, g->b);
+    step next = s == BASIS ? BACK : s == BACK ? FACTORS : WEIGH;
+    switch (s) {
+    case WEIGH: g->st = weigh(be, r, g, &next, &g->e); break;
+    case BASIS:
+        g->st = bl_factor_orthonormal(g->y, bl_factor_width(x->out, x->in, x->rank), x->out, g->tau, &g->e);
+        break;
+    case BACK: g->st = pass(be, r, g->p, g->job, g->a, g->b, g->y, true, g->basis, NULL, &g->e); break;
+    default: g->st = factors(g, &g->e); break;
+    }
+    return next;
 }
 
-static bl_status on_all_threads(bl_backend *be, void (*piece)(void *, int64_t), going *g, size_t n, bl_err *e)
+typedef struct line { /* all jobs */
+    bl_backend *be;
+    rooms *r;
+    going *g;
+    size_t n;
+    int threads;
+    bool failed;
+} line;
+
+/* A job for the thread that has the device, or for one of the others: the device's thread takes what is theirs where as
+ * many wait as there are threads. False: nothing is left to be done; *got NULL: nothing now. */
+static bool take_job(line *l, bool has_device, going **got, step *s)
+{
+    size_t waiting = 0, over = 0;
+    going *theirs = NULL;
+    *got = NULL;
+    if (l->failed) return false;
+    for (size_t i = 0; i < l->n && !*got; i++) {
+        going *g = &l->g[i];
+        over += g->next == OVER;
+        waiting += of_threads(g->next);
+        if (of_threads(g->next) && !theirs) theirs = g;
+        if (has_device && of_device(g->next)) *got = g;
+    }
+    if (!*got && theirs && (!has_device || waiting >= (size_t)l->threads)) *got = theirs;
+    if (!*got) return over < l->n;
+    *s = (*got)->next;
+    (*got)->next = TAKEN;
+    return true;
+}
+
+static void work(line *l, bool has_device)
+{
+    const struct timespec moment = {.tv_nsec = 20000};
+    going *g = NULL;
+    step s = OVER;
+    for (bool more = true; more;) {
+#pragma omp critical(bl_split_there)
+        more = take_job(l, has_device, &g, &s);
+        if (!more) break;
+        if (!g) {
+            nanosleep(&moment, NULL);
+            continue;
+        }
+        const step next = do_step(l->be, l->r, g, s);
+#pragma omp critical(bl_split_there)
+        {
+            g->next = next;
+            l->failed |= g->st != BL_OK;
+        }
+    }
+}
+
+/* All rounds of all jobs, each of which goes its way by itself: passes by the thread that calls, narrow factors by the
+ * others meanwhile. */
+static bl_status go(bl_backend *be, rooms *r, going *g, size_t n, bl_err *e)
 {
     const int threads = openblas_get_num_threads();
+    line l = {.be = be, .r = r, .g = g, .n = n};
+    const int all = be->opts.threads > 0 ? be->opts.threads : omp_get_max_threads();
+    l.threads = (int)BL_MIN((size_t)all, n);
     openblas_set_num_threads(1);
-    bl_status st = be->ops->each(be, &(bl_each_args){.n = (int64_t)n, .piece = piece, .ctx = g}, e);
+#pragma omp parallel num_threads(l.threads)
+    work(&l, omp_get_thread_num() == 0);
     openblas_set_num_threads(threads);
-    for (size_t i = 0; st == BL_OK && i < n; i++)
-        if (g[i].st != BL_OK) {
-            st = g[i].st;
-            *e = g[i].e;
-        }
-    return st;
-}
-
-/* All jobs by a round; *left: how many are not over. */
-static bl_status round_of(bl_backend *be, rooms *r, going *g, size_t n, size_t *left, bl_err *e)
-{
-    bl_status st = BL_OK;
-    *left = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!g[i].over) BL_TRY(weigh(be, r, &g[i], e));
-        *left += !g[i].over;
-    }
-    if (!*left) return BL_OK;
-    BL_TRY(on_all_threads(be, to_basis, g, n, e));
     for (size_t i = 0; i < n; i++)
-        if (!g[i].over) BL_TRY(pass(be, r, g[i].p, g[i].job, g[i].a, g[i].b, g[i].y, true, g[i].basis, NULL, e));
-    BL_TRY(on_all_threads(be, to_factors, g, n, e));
-out:
-    return st;
+        if (g[i].st != BL_OK) {
+            *e = g[i].e;
+            return g[i].st;
+        }
+    return BL_OK;
 }
 
 /* L of the result. */
@@ -250,7 +306,7 @@ bl_status bl_split_there(bl_backend *be, bl_split_job *job, size_t n, bl_err *e)
     place *p = bl_new(n, sizeof *p, e);
     going *g = bl_new(n, sizeof *g, e);
     rooms r = {0};
-    size_t places = 0, left = n;
+    size_t places = 0;
     bl_status st = BL_OK;
 
     if (!p || !g) {
@@ -261,7 +317,7 @@ bl_status bl_split_there(bl_backend *be, bl_split_job *job, size_t n, bl_err *e)
         if (!i || job[i].of != job[i - 1].of) BL_TRY(place_new(be, job[i].of, &p[places++], e));
         BL_TRY(going_new(&job[i], &p[places - 1], &g[i], e));
     }
-    while (left) BL_TRY(round_of(be, &r, g, n, &left, e));
+    BL_TRY(go(be, &r, g, n, e));
     for (size_t i = 0; i < n; i++)
         if (job[i].left) BL_TRY(fetch(be, &r, g[i].p, &job[i], e));
 out:

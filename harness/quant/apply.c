@@ -631,6 +631,7 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
             BL_TRY(
                 apply_stage(&k, from, i == 0, &chain->stage[i], how->hash ? &how->hash[i] : NULL, be, path, &res, e));
         made = i + 1 == chain->n || !how->between;
+        if (!made && how->made) how->made(how->ctx, i);
         BL_TRY(bl_checkpoint_open(path, NULL, &next, e));
         bl_checkpoint_close(state);
         state = next;

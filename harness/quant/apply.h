@@ -35,7 +35,8 @@ typedef struct bl_apply_how {
     const char *shared;
     const bl_train_how *train;      /* of stages that learn, which need `hash` as well; NULL: there are none */
     bl_quantize_progress *progress; /* NULL: none */
-    void *ctx;
+    void (*made)(void *ctx, int i); /* stage i is where `between` says, whole; NULL: nobody asks */
+    void *ctx;                      /* of both */
 } bl_apply_how;
 
 typedef struct bl_quantize_result {

@@ -29,7 +29,8 @@ typedef struct child {
     bl_layer_stat *layer;
     int64_t n_layers;
     double quantize_seconds;
-    size_t now; /* the cell that runs */
+    bl_lock *lock[BL_MAX_STAGES]; /* of the stages of the variant that are being made */
+    size_t now;                   /* the cell that runs */
 } child;
 
 enum { NO_CELL = -1 };
@@ -192,6 +193,14 @@ static bl_status drop_unusable(const char *dir, bl_hash state, bl_err *e)
     return bl_remove_tree(dir, e);
 }
 
+/* Others may take stage i as it is from now on. */
+static void release_stage(void *ctx, int i)
+{
+    child *c = ctx;
+    bl_lock_free(c->lock[i]);
+    c->lock[i] = NULL;
+}
+
 static bl_status make_variant(child *c, const bl_plan_variant *v, const char *const *dir, bl_err *e)
 {
     const bl_method_chain *chain = &c->job.spec.method[0];
@@ -209,6 +218,7 @@ static bl_status make_variant(child *c, const bl_plan_variant *v, const char *co
                                                    .shared = cache,
                                                    .train = train.set ? &train : NULL,
                                                    .progress = on_blocks,
+                                                   .made = release_stage,
                                                    .ctx = c},
                                    c->be, dir[chain->n - 1], c->arena, &r, e);
     bl_free(cache);
@@ -226,16 +236,17 @@ static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **ou
     bl_status st = BL_OK;
     const int n = c->job.spec.method[0].n;
     const char *dir[BL_MAX_STAGES] = {0};
-    bl_lock *lock[BL_MAX_STAGES] = {0};
     char *all = bl_format_text(e, "%s/variants", c->job.spec.out);
 
     if (!all) return BL_E_NOMEM;
     BL_TRY(bl_make_dirs(all, e));
     for (int i = 0; i < n; i++) {
         BL_TRY(stage_dir(c, v->stage[i], &dir[i], e));
-        BL_TRY(lock_stage(c, v->stage[i], &lock[i], e));
+        BL_TRY(lock_stage(c, v->stage[i], &c->lock[i], e));
         BL_TRY(drop_unusable(dir[i], v->stage[i], e));
-        if (bl_is_dir(dir[i])) BL_TRY(bl_train_forget(dir[i], e)); /* of a child that was killed in between */
+        if (!bl_is_dir(dir[i])) continue;
+        BL_TRY(bl_train_forget(dir[i], e)); /* of a child that was killed in between */
+        if (i + 1 < n) release_stage(c, i);
     }
     *out = dir[n - 1];
     if (bl_is_dir(*out)) {
@@ -245,7 +256,7 @@ static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **ou
     }
     BL_TRY(make_variant(c, v, dir, e));
 out:
-    for (int i = 0; i < n; i++) bl_lock_free(lock[i]);
+    for (int i = 0; i < n; i++) release_stage(c, i);
     bl_free(all);
     return st;
 }

@@ -212,16 +212,20 @@ static void a_cell_is_looked_up_a_few_times_however_many_there_are(void **state)
 
 /* ---- chains ---- */
 
-static void stage_of(const study *s, const char *method, const char *out, char hex[33])
+static void stage_at(const study *s, const char *method, int i, const char *out, char hex[33])
 {
     bl_err e = {0};
     bl_spec spec;
     bl_plan *plan;
     spec_of(s, s->model, method, out, &spec);
     assert_ok(bl_plan_make(&spec, &(bl_plan_opts){.no_estimate = true}, &plan, &e));
-    bl_hash_hex(plan->variant[0].stage[0], hex);
+    bl_hash_hex(plan->variant[0].stage[i], hex);
     bl_plan_free(plan);
     bl_spec_free(&spec);
+}
+static void stage_of(const study *s, const char *method, const char *out, char hex[33])
+{
+    stage_at(s, method, 0, out, hex);
 }
 
 #define CHAINS "fp16+rtn:w4g24,fp16+rtn:w2pc"
@@ -348,6 +352,45 @@ static void a_stage_that_somebody_else_makes_is_waited_for(void **state)
     study_end(&s);
 }
 
+/* A chain that waits at its second stage has let go of the first, which is there: others may begin with it. */
+static void a_stage_that_is_there_is_nobodys(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    char hex[2][33], path[2][4400], *log = NULL;
+    size_t n;
+    bl_err e = {0};
+    bl_lock *lock, *first;
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "fp16+rtn:w2pc", "--task", "piqa", "--data", s.data,
+                    "--out", s.out);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    for (int i = 0; i < 2; i++) stage_at(&s, "fp16+rtn:w4g24", i, s.out, hex[i]);
+    for (int i = 0; i < 2; i++) snprintf(path[i], sizeof path[i], "%s/.making-%s", s.out, hex[i]);
+    assert_ok(bl_lock_take(path[1], &lock, &e));
+    started p = BEGIN(&s, NULL, "run", "--model", s.model, "--method", "fp16+rtn:w4g24", "--task", "piqa", "--data",
+                      s.data, "--out", s.out);
+    snprintf(path[1], sizeof path[1], "%s/log.txt", s.out);
+    while (!log || !strstr(log, "waits_for")) {
+        bl_free(log);
+        log = NULL;
+        usleep(5000);
+        bl_read_file(path[1], 1 << 20, &log, &n, NULL);
+        siginfo_t end = {0};
+        assert_int_equal(waitid(P_PID, (id_t)p.pid, &end, WEXITED | WNOHANG | WNOWAIT), 0);
+        if (end.si_pid == p.pid) fail_msg("the run ended without waiting");
+    }
+    assert_ok(bl_lock_take(path[0], &first, &e));
+    bl_lock_free(lock); /* the run needs no lock of the first */
+    r = program_end(&p);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    bl_lock_free(first);
+    assert_int_equal(count_ending(s.out, ".h5"), 2);
+    bl_free(log);
+    study_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +400,7 @@ int main(void)
         cmocka_unit_test(chains_share_the_stages_they_begin_with_on_disk),
         cmocka_unit_test(a_state_under_the_name_of_another_is_made_again),
         cmocka_unit_test(a_stage_that_somebody_else_makes_is_waited_for),
+        cmocka_unit_test(a_stage_that_is_there_is_nobodys),
         cmocka_unit_test(a_cell_is_looked_up_a_few_times_however_many_there_are),
     };
     return cmocka_run_group_tests_name("runs and their children", tests, NULL, NULL);

@@ -364,6 +364,42 @@ static void passes_elsewhere_find_the_same_decompositions(void **state)
     bl_backend_close(be);
 }
 
+/* Who finds the narrow factors, and when, changes no number. */
+static void threads_change_nothing_in_decompositions_elsewhere(void **state)
+{
+    enum { OUT = 56, IN = 40, RANK = 8, JOBS = 7 };
+    static float w[OUT * IN], a[3][JOBS][RANK * IN], b[3][JOBS][OUT * RANK];
+    static const int threads[] = {1, 2, 5};
+    bl_split_job job[3][JOBS];
+    bl_rng r = bl_rng_at(14, 1, 0);
+    (void)state;
+    for (int i = 0; i < OUT * IN; i++) w[i] = (float)bl_rng_normal(&r);
+    for (size_t t = 0; t < BL_COUNT(threads); t++) {
+        bl_split_of of = {.w = w, .out = OUT, .in = IN, .rank = RANK, .seed = 5};
+        bl_backend *be;
+        assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = threads[t]}, &be, &e));
+        assert_ok(bl_split_there_begin(be, &of, &e));
+        for (int i = 0; i < JOBS; i++) {
+            const config c = {"", 2 + i % 3, 4, BL_F32, 8, 16};
+            job[t][i] = (bl_split_job){.of = &of,
+                                       .format = format_of(&c),
+                                       .shape = shape_of(&c, OUT, IN),
+                                       .rounds = 1 + 5 * (i % 3),
+                                       .a = a[t][i],
+                                       .b = b[t][i]};
+        }
+        assert_ok(bl_split_there(be, job[t], JOBS, &e));
+        for (int i = 0; i < JOBS; i++)
+            assert_true(job[t][i].cost == job[0][i].cost && job[t][i].made == job[0][i].made);
+        bl_split_end(&of);
+        bl_backend_close(be);
+    }
+    for (size_t t = 1; t < BL_COUNT(threads); t++) {
+        assert_memory_equal(a[t], a[0], sizeof a[0]);
+        assert_memory_equal(b[t], b[0], sizeof b[0]);
+    }
+}
+
 /* What is kept without codes has the bits of what is packed and unpacked: every width of the codes and of their scales'
  * codes, groups that end short, rows of zeros. */
 static void what_is_kept_without_codes_is_what_is_unpacked(void **state)
@@ -498,6 +534,7 @@ int main(void)
         cmocka_unit_test(information_of_rank_one_is_weighted_exactly),
         cmocka_unit_test(a_product_loses_less_and_jobs_do_not_meet),
         cmocka_unit_test(passes_elsewhere_find_the_same_decompositions),
+        cmocka_unit_test(threads_change_nothing_in_decompositions_elsewhere),
         cmocka_unit_test(what_is_kept_without_codes_is_what_is_unpacked),
         cmocka_unit_test(budgets_are_met_at_the_recorded_costs),
         cmocka_unit_test(both_solvers_are_within_a_step_of_the_best_of_all),

@@ -204,17 +204,30 @@ static void a_chain_is_its_stages_one_by_one(void **state)
     bl_free(second);
 }
 
+static int told; /* that a state can be read */
+static void is_whole(void *ctx, int i)
+{
+    bl_err e = {0};
+    bl_checkpoint *c;
+    assert_int_equal(i, 0);
+    assert_ok(bl_checkpoint_open(ctx, NULL, &c, &e));
+    bl_checkpoint_close(c);
+    told++;
+}
+
 static void a_state_that_is_kept_is_taken_as_it_is(void **state)
 {
     (void)state;
     char *between = under("between"), *a = under("a"), *b = under("b");
     const char *kept[] = {between};
     size_t before = entries();
-    apply("norms+rtn:w4g64", &(bl_apply_how){.between = kept}, a, BL_OK, NULL);
+    bl_apply_how how = {.between = kept, .made = is_whole, .ctx = between};
+    apply("norms+rtn:w4g64", &how, a, BL_OK, NULL);
     assert_int_equal(entries(), before + 2);
-    apply("norms+rtn:w3g64", &(bl_apply_how){.between = kept}, b, BL_OK, NULL);
+    apply("norms+rtn:w3g64", &how, b, BL_OK, NULL);
     assert_string_equal(trail, ""); /* its first stage was not made again */
     assert_int_equal(entries(), before + 3);
+    assert_int_equal(told, 2);
     bl_free(between);
     bl_free(a);
     bl_free(b);
