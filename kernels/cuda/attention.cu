@@ -195,14 +195,7 @@ template <int DIM> __global__ void __launch_bounds__(TILE_WARPS *WARP) attend_ti
         }
 
         float top[2] = {m[0], m[1]};
-#pragma unroll
-        for (int n = 0; n < TILE / 8; n++)
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                int key = k0 + n * 8 + lane % 4 * 2 + j % 2;
-                s[n][j] = key <= p0 + j / 2 * 8 ? s[n][j] * by : -CUDART_INF_F;
-                top[j / 2] = fmaxf(top[j / 2], s[n][j]);
-            }
+        look_back(s, k0, p0, by, top);
         float shrink[2];
 #pragma unroll
         for (int i = 0; i < 2; i++) {

@@ -126,14 +126,7 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) grad_rows(bl_cu_at
         __syncthreads();
         scores<DIM>(s, sq, warp * 16, sk);
         float top[2] = {m[0], m[1]};
-#pragma unroll
-        for (int n = 0; n < TILE / 8; n++)
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                int key = k0 + n * 8 + lane % 4 * 2 + j % 2;
-                s[n][j] = key <= p0 + j / 2 * 8 ? s[n][j] * by : -CUDART_INF_F;
-                top[j / 2] = fmaxf(top[j / 2], s[n][j]);
-            }
+        look_back(s, k0, p0, by, top);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             top[i] = fmaxf(top[i], __shfl_xor_sync(0xffffffffu, top[i], 1));

@@ -32,4 +32,19 @@ static __device__ bool find_tile(const int32_t *start, int n_seq, int block, int
     }
     return false;
 }
+
+/* A warp's scores of 16 rows and the keys from k0 on, times `by`: a row at position p0 or p0 + 8 of this thread sees
+ * those up to its own. top: the most of each so far. */
+static __device__ __forceinline__ void look_back(float (*s)[4], int k0, int p0, float by, float top[2])
+{
+    const int lane = threadIdx.x % WARP;
+#pragma unroll
+    for (int n = 0; n < TILE / 8; n++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            int key = k0 + n * 8 + lane % 4 * 2 + j % 2;
+            s[n][j] = key <= p0 + j / 2 * 8 ? s[n][j] * by : -CUDART_INF_F;
+            top[j / 2] = fmaxf(top[j / 2], s[n][j]);
+        }
+}
 #endif

@@ -25,6 +25,11 @@ out:
     return st;
 }
 
+/* Of AdamW: what a parameter keeps of itself, how far its moments move it, what second moments are divided by. */
+static float kept(const bl_adamw_args *o) { return (float)(1 - o->lr * o->decay); }
+static float stride(const bl_adamw_args *o) { return (float)(o->lr / (1 - pow(o->beta1, (double)o->step))); }
+static float spread(const bl_adamw_args *o) { return (float)sqrt(1 - pow(o->beta2, (double)o->step)); }
+
 /* n of them, as many in a launch as its arguments hold. */
 bl_status bl_cuda_adamw_all(bl_backend *be, const bl_adamw_all_args *a, bl_err *e)
 {
@@ -41,7 +46,7 @@ bl_status bl_cuda_adamw_all(bl_backend *be, const bl_adamw_all_args *a, bl_err *
                               .new2 = (float)(1 - o->beta2),
                               .by = (float)o->grad_scale,
                               .eps = (float)o->eps,
-                              .root = (float)sqrt(1 - pow(o->beta2, (double)o->step)),
+                              .root = spread(o),
                               .clear = a->clear};
         for (int j = 0; j < k.count; j++, o++) {
             k.of[j].p = bl_cuda_at(&o->p);
@@ -49,8 +54,8 @@ bl_status bl_cuda_adamw_all(bl_backend *be, const bl_adamw_all_args *a, bl_err *
             k.of[j].m = bl_cuda_at(&o->m);
             k.of[j].v = bl_cuda_at(&o->v);
             k.of[j].n = bl_tensor_count(&o->p);
-            k.of[j].shrink = (float)(1 - o->lr * o->decay);
-            k.of[j].step = (float)(o->lr / (1 - pow(o->beta1, (double)o->step)));
+            k.of[j].shrink = kept(o);
+            k.of[j].step = stride(o);
             k.of[j].first = k.blocks;
             k.blocks += (unsigned)((k.of[j].n + BL_CU_ADAMW_PIECE - 1) / BL_CU_ADAMW_PIECE);
         }
@@ -111,7 +116,7 @@ bl_status bl_cuda_adamw8(bl_backend *be, const bl_adamw8_args *a, bl_err *e)
                            .new2 = 1 - (float)o->beta2,
                            .by = (float)o->grad_scale,
                            .eps = (float)o->eps,
-                           .root = (float)sqrt(1 - pow(o->beta2, (double)o->step)),
+                           .root = spread(o),
                            .clear = a->clear};
         for (int j = 0; j < k.count; j++, one++) {
             o = &one->how;
@@ -122,8 +127,8 @@ bl_status bl_cuda_adamw8(bl_backend *be, const bl_adamw8_args *a, bl_err *e)
             k.of[j].m_max = bl_cuda_at(&one->m_max);
             k.of[j].v_max = bl_cuda_at(&one->v_max);
             k.of[j].n = bl_tensor_count(&o->p);
-            k.of[j].shrink = (float)(1 - o->lr * o->decay);
-            k.of[j].step = (float)(o->lr / (1 - pow(o->beta1, (double)o->step)));
+            k.of[j].shrink = kept(o);
+            k.of[j].step = stride(o);
             k.of[j].first = k.blocks;
             k.blocks += (unsigned)((k.of[j].n + BL_CU_ADAMW8_PIECE - 1) / BL_CU_ADAMW8_PIECE);
         }
