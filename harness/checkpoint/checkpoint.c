@@ -196,6 +196,7 @@ void bl_checkpoint_close(bl_checkpoint *c)
 /* ---- looking ---- */
 const bl_config *bl_checkpoint_config(const bl_checkpoint *c) { return &c->config; }
 const char *bl_checkpoint_name(const bl_checkpoint *c) { return c->name; }
+const char *bl_checkpoint_began(const bl_checkpoint *c) { return c->source ? c->source : c->name; }
 const char *bl_checkpoint_path(const bl_checkpoint *c) { return c->path; }
 const char *bl_checkpoint_stored_as(const bl_checkpoint *c) { return c->stored_as; }
 const char *bl_checkpoint_method(const bl_checkpoint *c) { return c->method; }

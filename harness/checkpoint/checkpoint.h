@@ -90,6 +90,7 @@ bool bl_stage_saw(const bl_checkpoint *c, bl_hash text);
 const bl_stage *bl_stage_calibrated(const bl_checkpoint *c);
 const char *bl_checkpoint_method(const bl_checkpoint *c);
 const char *bl_checkpoint_source(const bl_checkpoint *c);
+const char *bl_checkpoint_began(const bl_checkpoint *c); /* that name, or its own where it was not saved by us */
 /* What a reader of its numbers should know about the file, "; " between sentences; NULL: nothing. */
 const char *bl_checkpoint_notes(const bl_checkpoint *c);
 size_t bl_checkpoint_count(const bl_checkpoint *c);

@@ -1,5 +1,6 @@
 /* verb_finetune.c - trains a model with a method that learns, and writes it as a directory that every verb loads. */
 #include "session.h"
+#include "harness/quant/between.h"
 #include "kernels/base/fs.h"
 #include <string.h>
 #include <unistd.h>
@@ -49,7 +50,7 @@ static bl_status steps(void *ctx, const bl_trainer *r, bl_err *e)
 }
 
 /* A run that was killed when its model was written and its state not yet removed has nothing left to do. */
-static bl_status is_done(const char *dir, bl_hash state, bool *done, bl_err *e)
+static bl_status is_done(const char *dir, const bl_apply_how *how, int stages, bool *done, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_checkpoint *c = NULL;
@@ -58,10 +59,10 @@ static bl_status is_done(const char *dir, bl_hash state, bool *done, bl_err *e)
     *done = false;
     if (!bl_is_dir(dir) || bl_checkpoint_open(dir, NULL, &c, NULL) != BL_OK) return BL_OK;
     const bl_stage *stage = bl_checkpoint_stages(c, &n);
-    bl_hash_hex(state, hex);
+    bl_hash_hex(how->hash[stages - 1], hex);
     if (n && stage[n - 1].hash && !strcmp(stage[n - 1].hash, hex)) {
         *done = true;
-        st = bl_train_forget(dir, e);
+        st = bl_between_forget(how, dir, stages, e);
     }
     bl_checkpoint_close(c);
     return st;
@@ -148,7 +149,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_session_source(&s, args->pos[0], &o->model, o->common.threads, e));
     BL_TRY(bl_train_settings_hash(&o->train, &training, e));
     BL_TRY(bl_session_states(&s, &m, &how, training, state, e));
-    if (o->resume) BL_TRY(is_done(o->out, state[m.n - 1], &done, e));
+    if (o->resume) BL_TRY(is_done(o->out, &how, m.n, &done, e));
     if (!done) {
         BL_TRY(bl_quantize_dir(s.ckpt, &m, &how, s.be, o->out, a, &r, e));
         say(o, m.text, &r.train, &t);
@@ -170,8 +171,10 @@ const bl_verb bl_verb_finetune = {
     .doc =
         "Trains MODEL with METHOD on FILE and writes a directory that run, score, inspect and generate load, without "
         "the source; adapters are in it as files of peft too. A run that was interrupted goes on with --resume, bit "
-        "for bit on the CPU. Its curve is OUT.curve.hdf5, which plot draws. What memory it will "
-        "take is said before the first step.",
+        "for bit on the CPU. Its curve is OUT.curve.hdf5, which plot draws. Of a chain in which several stages learn "
+        "the "
+        "state, the curve and the lines of stage i before the last are OUT.stage<i>.state, OUT.stage<i>.curve.hdf5 and "
+        "FILE.stage<i>. What memory it will take is said before the first step.",
     .example =
         "bitladder finetune MODEL --method lora+rank=8 --data alpaca.json --data-format alpaca --batch 4 --steps 200 "
         "-o tuned",

@@ -16,7 +16,7 @@
 enum { CHUNK = 4 << 20 };
 
 /* ---- beginning ---- */
-static bl_status check_target(const char *dir, const bl_checkpoint *source, bl_err *e)
+bl_status bl_variant_place(const char *dir, const bl_checkpoint *source, bl_err *e)
 {
     char real[PATH_MAX];
     char **names = NULL;
@@ -125,16 +125,14 @@ bl_status bl_variant_saw(bl_variant *v, const char *calibration, bl_hash text, b
 bl_status bl_variant_begin(const char *dir, bl_checkpoint *source, const bl_stage *stages, int n, bl_variant **out,
                            bl_err *e)
 {
-    bl_status st = check_target(dir, source, e);
+    bl_status st = bl_variant_place(dir, source, e);
     if (st != BL_OK) return st;
     bl_variant *v = bl_new(1, sizeof *v, e);
     if (!v) return BL_E_NOMEM;
-    size_t len = strlen(dir);
-    while (len > 1 && dir[len - 1] == '/') len--;
     v->source = source;
     v->config = *bl_checkpoint_config(source);
     v->buf_bytes = CHUNK;
-    if (!(v->dir = bl_strndup(dir, len, e)) || !(v->buf = bl_new(CHUNK, 1, e)) ||
+    if (!(v->dir = bl_bare_dir(dir, e)) || !(v->buf = bl_new(CHUNK, 1, e)) ||
         !(v->temp = bl_format_text(e, "%s.tmp.%ld", v->dir, (long)getpid()))) {
         st = BL_E_NOMEM;
         goto out;
@@ -500,10 +498,9 @@ bl_status bl_variant_list(bl_variant *v, bl_err *e)
     bl_status st = BL_OK;
     bl_text t = {0}, config = {0}, stages = {0};
     bl_json_out j = {.t = &t, .compact = true};
-    const char *source = bl_checkpoint_source(v->source);
+    const char *source = bl_checkpoint_began(v->source);
     char *path = bl_join(v->temp, "bitladder.json", e);
     if (!path) return BL_E_NOMEM;
-    if (!source) source = bl_checkpoint_name(v->source);
     bl_config_put(&config, &v->config);
     BL_TRY(bl_text_check(&config, e));
     BL_TRY(put_stages(v, &stages, e));

@@ -15,8 +15,10 @@
 #include "model.h"
 
 typedef struct bl_variant bl_variant;
+/* Refuses a `dir` that exists and is not empty, and a `dir` that is the source (R89). */
+bl_status bl_variant_place(const char *dir, const bl_checkpoint *source, bl_err *e);
 /* `stages` are those that were applied to `source`; they follow the source's own in bitladder.json. A stage's `options`
- * is a JSON value, NULL: {}. Refuses a `dir` that exists and is not empty, and a `dir` that is the source (R89). */
+ * is a JSON value, NULL: {}. bl_variant_place comes first. */
 bl_status bl_variant_begin(const char *dir, bl_checkpoint *source, const bl_stage *stages, int n, bl_variant **out,
                            bl_err *e);
 bl_status bl_variant_block(bl_variant *v, bl_model *m, int64_t block, bl_err *e);

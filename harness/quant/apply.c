@@ -1,65 +1,11 @@
 /* apply.c - a chain of methods over a checkpoint: each stage block by block, so that only one block is in memory,
  * unless it learns. */
-#include "apply.h"
+#include "between.h"
 #include "harness/model/block.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
-
-static const char layers_file[] = "layers.json";
-
-/* ---- layers.json: what each layer got ---- */
-
-bl_status bl_quantize_print_layers(const bl_layer_stat *layer, int64_t n, double seconds, bl_text *t, bl_err *e)
-{
-    bl_json_out o = {.t = t};
-    bl_json_object(&o, NULL);
-    bl_json_add_str(&o, "schema", "bitladder-layers");
-    bl_json_add_real(&o, "seconds", seconds);
-    bl_json_lines(&o, "layers");
-    for (int64_t i = 0; i < n; i++) bl_layer_put_json(&layer[i], &o);
-    bl_json_end(&o);
-    bl_json_end(&o);
-    bl_text_add(t, "\n");
-    return bl_text_check(t, e);
-}
-
-bl_status bl_quantize_layers(const char *dir, bl_arena *a, bl_layer_stat **out, int64_t *n, double *seconds, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_json *doc = NULL;
-    const bl_json *list;
-    char *path = bl_join(dir, layers_file, e);
-
-    if (!path) return BL_E_NOMEM;
-    if (!bl_exists(path)) {
-        st = bl_fail(e, BL_E_FORMAT, "%s is missing; a saved model has it beside bitladder.json", path);
-        goto out;
-    }
-    BL_TRY(bl_json_read(path, 1 << 28, BL_JSON_PLAIN, &doc, e));
-    BL_TRY(bl_json_get_real(doc, "seconds", seconds, e));
-    BL_TRY(bl_json_need(doc, "layers", &list, e));
-    if (bl_json_kind(list) != BL_JSON_ARRAY) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: 'layers' is no list", path);
-        goto out;
-    }
-    bl_layer_stat *layer = bl_alloc(a, bl_json_size(list), sizeof *layer, e);
-    if (!layer) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    int64_t i = 0;
-    for (const bl_json *v = bl_json_first(list); v; v = bl_json_next(v), i++)
-        BL_TRY(bl_layer_get_json(v, a, &layer[i], e));
-    *out = layer;
-    *n = i;
-out:
-    bl_free(path);
-    bl_json_free(doc);
-    return st;
-}
 
 /* ---- one linear ---- */
 
@@ -86,6 +32,7 @@ typedef struct work {
     double t0;           /* when the first stage began */
     bl_text calibration; /* what a reader should know of the windows of this stage */
     bl_train_done train;
+    int stage; /* one of a chain, counted from 1; 0: the last */
 } work;
 
 void bl_quantize_line(const bl_quantize_at *at, char out[256])
@@ -471,18 +418,25 @@ static bl_status learn(work *k, bl_checkpoint *source, bool first, const bl_meth
 {
     bl_status st = BL_OK;
     bl_calib_windows windows = {0};
+    bl_train_how how = *k->how->train;
+    char *lines = NULL;
     if (k->run.method->check) BL_TRY(k->run.method->check(&k->run, e));
     if (bl_choice_needs(stage) & BL_NEED_GRADIENTS) {
         BL_TRY(draw(k, source, 0, &windows, e));
         k->run.windows = &windows;
     }
     if (k->run.method->layer) BL_TRY(before_learning(k, source, first, dir, e));
-    BL_TRY(bl_train_stage(&k->run, stage->text, dir, hash, k->how->train, k->v, &k->train, e));
+    if (how.lines && k->stage && strcmp(how.lines, "-") != 0 && !bl_is_stream(how.lines)) {
+        if (!(lines = bl_format_text(e, "%s.stage%d", how.lines, k->stage))) return BL_E_NOMEM;
+        how.lines = lines;
+    }
+    BL_TRY(bl_train_stage(&k->run, stage->text, dir, hash, &how, k->v, &k->train, e));
     BL_TRY(write_blocks(k, e));
     BL_TRY(bl_variant_ends(k->v, k->run.model, e));
     k->done += k->run.model->config.n_layers;
     st = tell(k, 0, NULL, e);
 out:
+    bl_free(lines);
     k->run.windows = NULL;
     return st;
 }
@@ -558,7 +512,7 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, bool first, const b
     out->seconds += bl_now() - t0;
     out->packed_bytes = bl_variant_bytes(k->v);
     BL_TRY(bl_quantize_print_layers(k->layer, k->n_layers, bl_now() - t0, &text, e));
-    BL_TRY(bl_variant_file(k->v, layers_file, text.s, text.n, e));
+    BL_TRY(bl_variant_file(k->v, BL_LAYERS_FILE, text.s, text.n, e));
     BL_TRY(bl_variant_commit(k->v, e));
     k->v = NULL;
     if (method->learns) BL_TRY(bl_train_forget(dir, e));
@@ -580,13 +534,6 @@ out:
 
 /* ---- the chain ---- */
 
-/* Where the state after stage i is kept; bl_free. */
-static char *state_dir(const bl_apply_how *how, const char *dir, int i, int n, bl_err *e)
-{
-    if (i + 1 == n) return bl_strdup(dir, e);
-    return how->between ? bl_strdup(how->between[i], e) : bl_format_text(e, "%s.stage%d.%ld", dir, i, (long)getpid());
-}
-
 /* Of the state that was written: its bits, what it is, and what its stages noted. */
 static bl_status look_at_state(bl_checkpoint *state, bl_arena *a, bl_quantize_result *out, bl_err *e)
 {
@@ -605,6 +552,21 @@ out:
     return st;
 }
 
+/* Before the first stage, of states that nobody keeps. */
+static bl_status prepare(bl_checkpoint *source, const bl_method_chain *chain, const bl_apply_how *how, const char *dir,
+                         int *first, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char *at = NULL;
+    BL_TRY(bl_variant_place(dir, source, e));
+    if (bl_between_stays(how)) return bl_between_begin(how, dir, chain->n, first, e);
+    if (!(at = bl_bare_dir(dir, e))) return BL_E_NOMEM;
+    bl_clean_beside(at, ".stage"); /* of a process that was killed */
+out:
+    bl_free(at);
+    return st;
+}
+
 bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, const bl_apply_how *how, bl_backend *be,
                           const char *dir, bl_arena *a, bl_quantize_result *out, bl_err *e)
 {
@@ -614,16 +576,23 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
     bl_quantize_result res = {0};
     char *path = NULL, *old = NULL; /* of the stage at hand; of the one before, when it is to be removed */
     bool made = false;              /* `path` is there and to be removed */
+    int first = 0;
 
     BL_TRY(
         bl_quantize_check(source, chain, NULL, how->train ? how->train->set : NULL, 0, &(bl_quantize_forecast){0}, e));
-    if (!how->between) bl_clean_beside(dir, ".stage"); /* of a process that was killed */
-    for (int i = 0; i < chain->n; i++) {
+    if (!how->between) BL_TRY(prepare(source, chain, how, dir, &first, e));
+    if (first) {
+        if (!(old = bl_between_dir(how, dir, first - 1, chain->n, e))) return BL_E_NOMEM;
+        BL_TRY(bl_checkpoint_open(old, NULL, &state, e));
+        k.done = k.skipped = first * bl_checkpoint_config(source)->n_layers;
+    }
+    for (int i = first; i < chain->n; i++) {
         bl_checkpoint *from = state ? state : source;
-        if (!(path = state_dir(how, dir, i, chain->n, e))) {
+        if (!(path = bl_between_dir(how, dir, i, chain->n, e))) {
             st = BL_E_NOMEM;
             goto out;
         }
+        k.stage = i + 1 < chain->n ? i + 1 : 0;
         if (i + 1 < chain->n && how->between && bl_is_dir(path)) {
             k.skipped += bl_checkpoint_config(source)->n_layers;
             k.done = k.skipped;
@@ -648,7 +617,7 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
 out:
     if (st != BL_OK && chain->n > 1) bl_within(e, "%s", chain->text);
     bl_checkpoint_close(state);
-    if (old) bl_remove_tree(old, NULL);
+    if (old && !(st == BL_E_INTERRUPTED && bl_between_stays(how))) bl_remove_tree(old, NULL);
     if (made) bl_remove_tree(path, NULL);
     bl_free(old);
     bl_free(path);

@@ -67,6 +67,7 @@ typedef struct bl_quantize_forecast {
  * memory that may be used, 0: any. */
 bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, const bl_calib_choice *calib,
                             const bl_train_settings *train, uint64_t limit, bl_quantize_forecast *out, bl_err *e);
+#define BL_LAYERS_FILE "layers.json"
 /* layers.json of such a directory. */
 bl_status bl_quantize_print_layers(const bl_layer_stat *layer, int64_t n, double seconds, bl_text *t, bl_err *e);
 /* Layers of a directory made by bl_quantize_dir, as recorded in it. */

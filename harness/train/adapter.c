@@ -143,3 +143,34 @@ out:
     bl_free(s);
     return st;
 }
+
+/* Whether a weight beside an adapter is in another format than the checkpoint has it in. */
+static bool is_rounded(const bl_trainable *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        const bl_stored *was = bl_checkpoint_param(t->m->ckpt, t->w[i].linear->role, t->w[i].linear->block);
+        const bl_format *is = t->w[i].linear->weight.format;
+        if (t->w[i].adapter >= 0 && was && is->kind != BL_FMT_DENSE && was->format != is) return true;
+    }
+    return false;
+}
+
+bl_status bl_adapter_base(const bl_trainable *t, const char *method, bl_text *out, bl_err *e)
+{
+    const bl_checkpoint *c = t->m->ckpt;
+    const char *base = bl_checkpoint_began(c), *before = bl_checkpoint_method(c);
+    if (!t->lora.rank || t->base_is_own || (!before && !is_rounded(t))) return BL_OK;
+    bl_text_addf(
+        out,
+        "# Which base these adapters are for\n\n`adapter_config.json` names `%s`, the model that training began "
+        "with. They were learned beside its weights as `%s` %s them: beside those of `%s` itself they are near "
+        "what was trained, not equal to it. This directory as a whole is what was trained, for `bitladder`.\n",
+        base, before ? before : method, before ? "left" : "rounds", base);
+    if (before)
+        bl_text_addf(
+            out,
+            "\nThe weights alone, for peft, where nothing before was trained: `bitladder quantize MODEL --method "
+            "%s -o weights`, then `bitladder export weights --type fp32 -o base`, MODEL being `%s`.\n",
+            before, base);
+    return bl_text_check(out, e);
+}

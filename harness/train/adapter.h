@@ -9,4 +9,7 @@
 bl_status bl_adapter_take(bl_trainable *t, const bl_peft *p, const char *dir, bl_err *e);
 /* The two files of the adapters that are trained; nothing is added when there are none. `base`: name of the model. */
 bl_status bl_adapter_give(const bl_trainable *t, const char *base, bl_text *config, bl_text *weights, bl_err *e);
+/* README.md beside them, for who gives them a base: which weights they were learned beside, where these are not those
+ * of the model that peft's configuration names; else nothing. `method`: that of this stage. */
+bl_status bl_adapter_base(const bl_trainable *t, const char *method, bl_text *out, bl_err *e);
 #endif

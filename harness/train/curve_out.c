@@ -30,7 +30,7 @@ bl_status bl_curve_record(const char *out, bl_hash identity, bl_backend *be, con
         step[c.n_valid++] = (double)(i + 1);
     }
     be->ops->device_info(be, &info);
-    c.model = bl_checkpoint_name(ckpt);
+    c.model = bl_checkpoint_began(ckpt);
     c.stored_as = bl_checkpoint_stored_as(ckpt);
     c.device = info.name;
     c.threads = info.threads;

@@ -14,17 +14,10 @@ typedef struct job {
     bl_trainer r;
 } job;
 
-static char *bare(const char *dir, bl_err *e)
-{
-    size_t n = strlen(dir);
-    while (n > 1 && dir[n - 1] == '/') n--;
-    return bl_strndup(dir, n, e);
-}
-
 bl_status bl_train_forget(const char *dir, bl_err *e)
 {
     bl_status st = BL_E_NOMEM;
-    char *at = bare(dir, e), *state = at ? bl_format_text(e, "%s.state", at) : NULL;
+    char *at = bl_bare_dir(dir, e), *state = at ? bl_format_text(e, "%s.state", at) : NULL;
     if (state) st = bl_remove_tree(state, e);
     bl_free(at);
     bl_free(state);
@@ -133,10 +126,12 @@ out:
 static bl_status put_files(const job *k, bl_variant *v, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text config = {0}, weights = {0}, settings = {0};
-    BL_TRY(bl_adapter_give(k->r.t, bl_checkpoint_name(k->run->model->ckpt), &config, &weights, e));
+    bl_text config = {0}, weights = {0}, about = {0}, settings = {0};
+    BL_TRY(bl_adapter_give(k->r.t, bl_checkpoint_began(k->run->model->ckpt), &config, &weights, e));
     if (config.n) BL_TRY(bl_variant_file(v, "adapter_config.json", config.s, config.n, e));
     if (weights.n) BL_TRY(bl_variant_file(v, "adapter_model.safetensors", weights.s, weights.n, e));
+    BL_TRY(bl_adapter_base(k->r.t, k->text, &about, e));
+    if (about.n) BL_TRY(bl_variant_file(v, "README.md", about.s, about.n, e));
     BL_TRY(bl_train_settings_put(k->how->set, &settings, e));
     bl_text_add(&settings, "\n");
     BL_TRY(bl_text_check(&settings, e));
@@ -144,6 +139,7 @@ static bl_status put_files(const job *k, bl_variant *v, bl_err *e)
 out:
     bl_text_free(&config);
     bl_text_free(&weights);
+    bl_text_free(&about);
     bl_text_free(&settings);
     return st;
 }
@@ -157,7 +153,7 @@ bl_status bl_train_stage(const bl_method_run *run, const char *text, const char 
     uint64_t peak;
     char line[320];
 
-    if (!(k.dir = bare(dir, e)) || !(k.state = bl_format_text(e, "%s.state", k.dir))) {
+    if (!(k.dir = bl_bare_dir(dir, e)) || !(k.state = bl_format_text(e, "%s.state", k.dir))) {
         st = BL_E_NOMEM;
         goto out;
     }

@@ -101,6 +101,13 @@ bl_status bl_remove_tree(const char *path, bl_err *e)
     return BL_OK;
 }
 
+char *bl_bare_dir(const char *dir, bl_err *e)
+{
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/') n--;
+    return bl_strndup(dir, n, e);
+}
+
 /* "….<pid>": the pid, or 0. */
 static long pid_of(const char *name)
 {

@@ -71,6 +71,7 @@ bl_status bl_rename(const char *from, const char *to, bl_err *e); /* rename + fs
 bool bl_exists(const char *path);
 bool bl_is_dir(const char *path);
 bool bl_is_stream(const char *path); /* a device, a pipe, a socket: bl_writer writes it as it is, nothing is replaced */
+char *bl_bare_dir(const char *dir, bl_err *e);               /* without slashes after it, bl_free */
 char *bl_join(const char *dir, const char *name, bl_err *e); /* "dir/name", bl_free */
 uint64_t bl_disk_free(const char *path);                     /* bytes */
 /* Deletes *.tmp.<pid> in `dir` whose process is gone. */
