@@ -347,6 +347,44 @@ static void sequences_that_come_and_go_say_what_each_says_alone(void **state)
     }
 }
 
+/* There is room in the cache: it is decoded with what is there already, and ends long before. */
+static void a_request_that_comes_later_does_not_wait_for_others_to_end(void **state)
+{
+    enum { LONG = 60, SHORT = 4 };
+    static crowd c;
+    bl_err e = {0};
+    (void)state;
+    crowd_make(&c, 0);
+    for (int by_itself = 0; by_itself < 2; by_itself++) {
+        bl_gen_reply got[2], want;
+        bl_arena *a;
+        bl_decoder *d;
+        int64_t tag = -1;
+        int steps = 0;
+        fixture f = fixture_open(noise, "", 1, false);
+        for (int i = 0; i < 2; i++)
+            c.req[i] = (bl_gen_request){.ids = c.ids[i], .n = 8, .max_new = i ? SHORT : LONG, .ignore_end = true};
+        assert_ok(bl_arena_new(&a, &e));
+        assert_ok(bl_generate(f.m, NULL, &c.req[1], 1, 1, false, a, &want, &e));
+        if (by_itself) works_by_itself(f.m->be);
+        assert_ok(bl_decoder_new(f.m, NULL, &(bl_decoder_opts){.rows = 2000}, &d, &e));
+        for (int i = 0; i < 3; i++) { /* a cache for two, then the first alone */
+            assert_ok(bl_decoder_put(d, &c.req[i == 1], i, a, &got[i == 1], &e));
+            while (i == 1 && bl_decoder_open(d)) assert_ok(bl_decoder_step(d, &e));
+        }
+        while (bl_decoder_take(d, &tag)) continue;
+        for (int i = 0; i < 5; i++) assert_ok(bl_decoder_step(d, &e));
+        assert_ok(bl_decoder_put(d, &c.req[1], 3, a, &got[1], &e));
+        for (; !bl_decoder_take(d, &tag); steps++) assert_ok(bl_decoder_step(d, &e));
+        assert_int_equal(tag, 3);
+        assert_int_equal(steps, SHORT + 2 * by_itself); /* a pass was under way, and a token is known a step later */
+        assert_memory_equal(got[1].ids, want.ids, SHORT * sizeof(int32_t));
+        bl_decoder_free(d);
+        bl_arena_free(a);
+        fixture_close(&f);
+    }
+}
+
 /* Pages of 16: the first is in all prompts, the second is each one's own, the third is never full at the first token. A
  * new token is fed unless it is the last. */
 static void what_prompts_have_in_common_is_computed_once(void **state)
@@ -475,6 +513,7 @@ int main(void)
         cmocka_unit_test(text_ends_at_every_end_token),
         cmocka_unit_test(a_reply_does_not_depend_on_what_is_decoded_with_it),
         cmocka_unit_test(sequences_that_come_and_go_say_what_each_says_alone),
+        cmocka_unit_test(a_request_that_comes_later_does_not_wait_for_others_to_end),
         cmocka_unit_test(what_prompts_have_in_common_is_computed_once),
         cmocka_unit_test(a_cache_that_is_too_small_for_two_is_used_in_turn),
         cmocka_unit_test(a_cache_of_codes_for_one_reply_is_the_smaller_one),
