@@ -3,6 +3,7 @@
 #define BL_TESTS_VARIANT_WRITE_H
 #include "model_fixture.h"
 #include "harness/model/variant.h"
+#include "kernels/base/fs.h"
 
 /* Every block and the ends of `m`; *bytes (may be NULL) the tensor bytes. */
 static inline bl_status variant_of_model(bl_model *m, const char *dir, const bl_stage *stages, int n, uint64_t *bytes,
@@ -92,4 +93,31 @@ static inline void variant_everything(fixture *f)
     bl_linear_set_bias(o, bl_tensor_1d(variant_ones(f, BL_F32, 1, 64).buf, 0, BL_F32, 64));
 }
 
+/* ---- a place to write to ---- */
+typedef struct world {
+    char dir[4096], out[4200], tied[4200];
+    bl_backend *be;
+} world;
+
+static inline int begin_world(void **state)
+{
+    bl_err e = {0};
+    world *w = calloc(1, sizeof *w);
+    strcpy(w->dir, test_dir());
+    snprintf(w->out, sizeof w->out, "%s/model", w->dir);
+    setenv("XDG_CACHE_HOME", w->dir, 1);
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &w->be, &e));
+    *state = w;
+    return 0;
+}
+
+static inline int end_world(void **state)
+{
+    world *w = *state;
+    bl_err e = {0};
+    bl_backend_close(w->be);
+    assert_ok(bl_remove_tree(w->dir, &e));
+    free(w);
+    return 0;
+}
 #endif

@@ -1,4 +1,4 @@
-/* spec.c - reads a study's specification: a JSON file, command line options, or both; lists multiply. */
+/* spec.c - reads a study's specification: a JSON file, command line options, or both. */
 #include "spec_impl.h"
 #include "kernels/base/fs.h"
 #include "harness/data/sources.h"
@@ -29,10 +29,7 @@ const bl_spec_from bl_spec_nothing = {.limit = -1,
 
 /* ---- lists ---- */
 
-enum { MOST_METHODS = 100000 }; /* a few lists of options multiply to any number */
-
-/* list[n] with room for one more; it doubles, since what the arena gave out before stays there. */
-static bl_status room(bl_arena *a, void *list, size_t n, size_t size, bl_err *e)
+bl_status bl_spec_room(bl_arena *a, void *list, size_t n, size_t size, bl_err *e)
 {
     void *old, *more;
     if (n && (n & (n - 1))) return BL_OK;
@@ -60,139 +57,13 @@ static bl_status add_model(reader *r, const char *text, size_t n, bl_err *e)
     bl_spec *s = r->spec;
     bl_status st = BL_OK;
     if (n == 0) return bl_fail(e, BL_E_CONFIG, "%s: a model name is empty", r->name);
-    BL_TRY(room(s->arena, &s->model, s->n_models, sizeof *s->model, e));
+    BL_TRY(bl_spec_room(s->arena, &s->model, s->n_models, sizeof *s->model, e));
     if (!(s->model[s->n_models] = bl_spec_path(r->spec, text, n, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     s->n_models++;
 out:
-    return st;
-}
-
-static bl_status room_for_method(bl_spec *s, bl_method_chain **out, bl_err *e)
-{
-    bl_status st = room(s->arena, &s->method, s->n_methods, sizeof *s->method, e);
-    if (st == BL_OK) *out = &s->method[s->n_methods];
-    return st;
-}
-
-static bl_status add_method_text(reader *r, const char *text, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_method_chain *c;
-    BL_TRY(room_for_method(r->spec, &c, e));
-    BL_TRY(bl_chain_parse(r->program->methods, text, c, e));
-    r->spec->n_methods++;
-out:
-    return st;
-}
-
-/* The lists among the options of a method object, each with the place that is taken next. */
-typedef struct combination {
-    struct {
-        const bl_json *option;
-        size_t at, size;
-    } list[64];
-    size_t n, all;
-} combination;
-
-static bl_status lists_of(reader *r, const bl_json *stage, combination *c, bl_err *e)
-{
-    const bl_json *options = bl_json_first(stage);
-    if (bl_json_kind(stage) != BL_JSON_OBJECT) return BL_OK; /* a text, or what bl_chain_from_json refuses */
-    for (const bl_json *o = bl_json_first(options); o; o = bl_json_next(o)) {
-        if (bl_json_kind(o) != BL_JSON_ARRAY) continue;
-        size_t size = bl_json_size(o);
-        if (size == 0)
-            return bl_fail(e, BL_E_CONFIG, "%s: method %s: the list of '%s' is empty", r->name, bl_json_key(options),
-                           bl_json_key(o));
-        if (c->n == BL_COUNT(c->list))
-            return bl_fail(e, BL_E_CONFIG, "%s: method %s has too many lists", r->name, bl_json_key(options));
-        if ((c->all *= size) + r->spec->n_methods > MOST_METHODS)
-            return bl_fail(e, BL_E_CONFIG, "%s: method %s: the lists of its options make more than %d methods", r->name,
-                           bl_json_key(options), MOST_METHODS);
-        c->list[c->n].option = o;
-        c->list[c->n++].size = size;
-    }
-    return BL_OK;
-}
-
-/* The stage with one value of each list; `l` walks over the lists in order. */
-static void put_stage(const bl_json *stage, const combination *c, size_t *l, bl_json_out *j)
-{
-    const bl_json *options = bl_json_first(stage);
-    if (bl_json_kind(stage) != BL_JSON_OBJECT || bl_json_kind(options) != BL_JSON_OBJECT) {
-        bl_json_add_node(j, NULL, stage);
-        return;
-    }
-    bl_json_object(j, NULL);
-    bl_json_object(j, bl_json_key(options));
-    for (const bl_json *o = bl_json_first(options); o; o = bl_json_next(o)) {
-        const bl_json *v = o;
-        if (*l < c->n && c->list[*l].option == o) {
-            v = bl_json_first(o);
-            for (size_t k = 0; k < c->list[*l].at; k++) v = bl_json_next(v);
-            (*l)++;
-        }
-        bl_json_add_node(j, bl_json_key(o), v);
-    }
-    bl_json_end(j);
-    bl_json_end(j);
-}
-
-/* The next combination, the last list running fastest; false: that was the last. */
-static bool next(combination *c)
-{
-    for (size_t i = c->n; i > 0; i--) {
-        if (++c->list[i - 1].at < c->list[i - 1].size) return true;
-        c->list[i - 1].at = 0;
-    }
-    return false;
-}
-
-/* {"rtn": {"wbits": [4, 3], "group": 64}} or {"chain": ["quarot", {"gptq": {…}}]}: one choice for every combination. */
-static bl_status add_method_object(reader *r, const bl_json *object, bl_err *e)
-{
-    bl_status st = BL_OK;
-    combination c = {.all = 1};
-    bl_text text = {0};
-    bl_json *one = NULL;
-    const bl_json *chain = bl_json_get(object, "chain"), *first = chain ? bl_json_first(chain) : object;
-
-    if (bl_json_size(object) != 1 || bl_json_kind(bl_json_first(object)) != (chain ? BL_JSON_ARRAY : BL_JSON_OBJECT))
-        return bl_fail(e, BL_E_CONFIG, "%s: a method is a text, {\"name\": {options}} or {\"chain\": [stage, stage]}",
-                       r->name);
-    for (const bl_json *s = first; s; s = chain ? bl_json_next(s) : NULL) BL_TRY(lists_of(r, s, &c, e));
-    do {
-        bl_method_chain *out;
-        size_t l = 0;
-        bl_text_free(&text);
-        bl_json_free(one);
-        one = NULL;
-        bl_json_out j = {.t = &text, .compact = true};
-        if (chain) {
-            bl_json_object(&j, NULL);
-            bl_json_array(&j, "chain");
-        }
-        for (const bl_json *s = first; s; s = chain ? bl_json_next(s) : NULL) put_stage(s, &c, &l, &j);
-        if (chain) {
-            bl_json_end(&j);
-            bl_json_end(&j);
-        }
-        BL_TRY(bl_text_check(&text, e));
-        BL_TRY(bl_json_parse(text.s, text.n, r->name, BL_JSON_PLAIN, &one, e));
-        BL_TRY(room_for_method(r->spec, &out, e));
-        st = bl_chain_from_json(r->program->methods, one, out, e);
-        if (st != BL_OK) {
-            bl_within(e, "%s", r->name);
-            goto out;
-        }
-        r->spec->n_methods++;
-    } while (next(&c));
-out:
-    bl_text_free(&text);
-    bl_json_free(one);
     return st;
 }
 
@@ -269,7 +140,7 @@ static bl_status add_task(reader *r, const char *text, const bl_json *options, b
         BL_TRY(bl_opt_set_json(c.task->opts, c.opts, bl_json_key(o), o, where, e));
     }
     BL_TRY(task_options(c.task, c.opts, s->arena, &c.options, e));
-    BL_TRY(room(s->arena, &s->task, s->n_tasks, sizeof *s->task, e));
+    BL_TRY(bl_spec_room(s->arena, &s->task, s->n_tasks, sizeof *s->task, e));
     s->task[s->n_tasks++] = c;
 out:
     return st;
@@ -304,7 +175,7 @@ out:
 static bl_status add_seed(reader *r, uint64_t seed, bl_err *e)
 {
     bl_spec *s = r->spec;
-    bl_status st = room(s->arena, &s->seed, s->n_seeds, sizeof *s->seed, e);
+    bl_status st = bl_spec_room(s->arena, &s->seed, s->n_seeds, sizeof *s->seed, e);
     if (st == BL_OK) s->seed[s->n_seeds++] = seed;
     return st;
 }
@@ -363,7 +234,7 @@ out:
 static bl_status method_piece(reader *r, const char *text, size_t n, bl_err *e)
 {
     char *copy = bl_arena_str(r->spec->arena, text, n, e);
-    return copy ? add_method_text(r, copy, e) : BL_E_NOMEM;
+    return copy ? bl_spec_method_text(r->spec, r->program->methods, copy, e) : BL_E_NOMEM;
 }
 static bl_status task_piece(reader *r, const char *text, size_t n, bl_err *e)
 {
@@ -412,9 +283,9 @@ static bl_status json_method(reader *r, const bl_json *v, bl_err *e)
 {
     bl_status st = BL_OK;
     const char *s;
-    if (bl_json_kind(v) == BL_JSON_OBJECT) return add_method_object(r, v, e);
+    if (bl_json_kind(v) == BL_JSON_OBJECT) return bl_spec_method_object(r->spec, r->program->methods, r->name, v, e);
     BL_TRY(bl_json_str(v, &s, e));
-    BL_TRY(add_method_text(r, s, e));
+    BL_TRY(bl_spec_method_text(r->spec, r->program->methods, s, e));
 out:
     return st;
 }
@@ -729,7 +600,7 @@ static bl_status add_base(reader *r, bl_err *e)
     for (size_t i = 0; i < s->n_methods; i++)
         if (bl_chain_as_stored(&s->method[i])) return BL_OK;
     if (bl_program_method(r->program, "base", &(const bl_method *){0}, NULL) != BL_OK) return BL_OK;
-    if ((st = add_method_text(r, "base", e)) != BL_OK) return st;
+    if ((st = bl_spec_method_text(r->spec, r->program->methods, "base", e)) != BL_OK) return st;
     s->n_methods--;
     s->base_after = true;
     return BL_OK;
@@ -846,107 +717,4 @@ void bl_spec_free(bl_spec *s)
     for (size_t i = 0; i < s->n_methods + s->base_after; i++) bl_chain_free(&s->method[i]);
     bl_arena_free(s->arena);
     *s = (bl_spec){0};
-}
-
-/* ---- printing ---- */
-
-static void texts(bl_json_out *o, const char *key, const char *const *v, size_t n)
-{
-    bl_json_array(o, key);
-    for (size_t i = 0; i < n; i++) bl_json_add_str(o, NULL, v[i]);
-    bl_json_end(o);
-}
-
-static void print_task(bl_json_out *o, const bl_spec *s, const bl_task_choice *t)
-{
-    char name[200];
-    snprintf(name, sizeof name, "%s", t->name);
-    if (t->limit != s->limit || t->sample != s->sample)
-        snprintf(name, sizeof name, "%s@%s%lld", t->name, t->sample ? "~" : "",
-                 (long long)(t->sample ? t->sample : t->limit));
-    if (strcmp(t->options, "{}") == 0) {
-        bl_json_add_str(o, NULL, name);
-        return;
-    }
-    bl_json_object(o, NULL);
-    bl_json_add_text(o, name, t->options);
-    bl_json_end(o);
-}
-
-bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_json_out o = {.t = t};
-    bl_json_object(&o, NULL);
-    texts(&o, "models", s->model, s->n_models);
-    bl_json_array(&o, "methods");
-    for (size_t i = 0; i < s->n_methods; i++) bl_json_add_str(&o, NULL, s->method[i].text);
-    bl_json_end(&o);
-    bl_json_array(&o, "tasks");
-    for (size_t i = 0; i < s->n_tasks; i++) print_task(&o, s, &s->task[i]);
-    bl_json_end(&o);
-    bl_json_array(&o, "seeds");
-    for (size_t i = 0; i < s->n_seeds; i++) bl_json_add_int(&o, NULL, (int64_t)s->seed[i]);
-    bl_json_end(&o);
-    texts(&o, "data", s->data.dir, s->data.n);
-    if (s->calib.data) {
-        bl_json_object(&o, "calib");
-        bl_json_add_str(&o, "data", s->calib.data);
-        bl_json_add_int(&o, "n", s->calib.n);
-        bl_json_add_int(&o, "seqlen", s->calib.seqlen);
-        bl_json_add_int(&o, "seed", s->calib.seed);
-        bl_json_end(&o);
-    }
-    BL_TRY(bl_spec_train_put(s, &o, e));
-    if (s->out) bl_json_add_str(&o, "out", s->out);
-    if (s->tokenizer) bl_json_add_str(&o, "tokenizer", s->tokenizer);
-    if (s->device) bl_json_add_str(&o, "device", s->device);
-    bl_json_add_int(&o, "limit", s->limit);
-    bl_json_add_int(&o, "sample", s->sample);
-    bl_json_add_int(&o, "threads", s->threads);
-    bl_json_add_int(&o, "batch_tokens", s->batch_tokens);
-    bl_json_add_int(&o, "batch_size", s->batch_size);
-    bl_json_add_int(&o, "mem_limit", s->mem_limit);
-    bl_json_add_str(&o, "kv", bl_kv_formats[s->kv]);
-    bl_json_add_bool(&o, "stream", s->stream);
-    bl_json_add_bool(&o, "no_bos", s->no_bos);
-    bl_json_add_bool(&o, "kernel_ref", s->kernel_ref);
-    bl_json_add_bool(&o, "deterministic", s->deterministic);
-    bl_json_add_bool(&o, "kl", !s->no_kl);
-    bl_json_add_bool(&o, "allow_nonfinite", s->allow_nonfinite);
-    bl_json_end(&o);
-    st = bl_text_check(t, e);
-out:
-    return st;
-}
-
-const char *bl_spec_example(void)
-{
-    return "// A study: every model x method x task x seed is one cell. Run it with: bitladder run study.json\n"
-           "{\n"
-           "  // a directory, a .gguf or llama2.c .bin file, org/name in the local Hugging Face cache, or "
-           "synth:SHAPE;\n"
-           "  // all paths are from where bitladder is started, ~ is your home\n"
-           "  \"models\":  [\"SmolLM2-135M-Instruct.Q4_1.gguf\"],\n"
-           "\n"
-           "  // name:w<bits>[a<bits>][g<group>|pc][+option=value]; see: bitladder show rtn. In the object form lists "
-           "multiply.\n"
-           "  \"methods\": [\"base\", {\"rtn\": {\"wbits\": [8, 6, 5, 4, 3, 2, 1], \"group\": 64}}],\n"
-           "\n"
-           "  // see: bitladder list tasks\n"
-           "  \"tasks\":   [\"primer:gptq2048\", \"primer_choice\"],\n"
-           "\n"
-           "  \"seeds\":   [0],\n"
-           "  // for methods that look at text; see: bitladder list texts\n"
-           "  // \"calib\": {\"data\": \"wikitext2:train\", \"n\": 128, \"seqlen\": 2048, \"seed\": 0},\n"
-           "  // for methods that learn, the options of finetune: \"lora+rank=8\", and \"lora+rank=8+merge\" beside "
-           "it\n"
-           "  // \"train\": {\"data\": \"alpaca.json\", \"data_format\": \"alpaca\", \"batch\": 16, \"steps\": 200},\n"
-           "  \"limit\":   0,          // first N items of each task, or {\"piqa\": 200}; 0: all. Limited rows are "
-           "marked\n"
-           "  \"sample\":  0,          // or so many drawn at random by the seed; 0: all\n"
-           "  \"kl\":      true,       // KL divergence, top-1 agreement and flips against the base cell\n"
-           "  \"data\":    [],         // where data sets are, before BITLADDER_DATA\n"
-           "  \"out\":     \"runs/first\"\n"
-           "}\n";
 }
