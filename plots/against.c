@@ -139,6 +139,11 @@ static bl_status map(const bl_picks *p, const size_t *column, size_t n_columns, 
         widest_name = fmin(widest_name, 170);
         page->right = fmax(0, widest_name * 0.82 - each / 2);
     }
+    if (!page->text) { /* columns are as wide as what stands in them */
+        const double room = 518 - page->left - page->right - 8,
+                     wanted = bl_page_width(page, "-100.0 \u25bc", small) + 4;
+        page->wider = fmax(0, wanted * (double)n_columns - room);
+    }
     page->above = page->text ? 20 : slanted ? widest_name * 0.6 + 12 : 14;
     BL_TRY(bl_page_grid(page, 1, lines_high(page, n_lines, 13), e));
     bl_box *b = &page->box[0];

@@ -221,7 +221,7 @@ bl_status bl_page_grid(bl_page *p, size_t n, double height, bl_err *e)
     int wide = p->columns ? p->columns : n < BL_COUNT(columns) ? columns[n] : 4;
 
     if (p->text) wide = 1;
-    p->width = p->text ? 550 : 518.4;
+    p->width = p->text ? 550 : 518.4 + p->wider;
     int down = (int)((n + (size_t)wide - 1) / (size_t)wide);
     head = (p->text ? 0 : 4) + line_of(p, HEADING) +
            line_of(p, small) * put_lines(p, NULL, p->about.s ? p->about.s : "", small, 0, "");

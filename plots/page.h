@@ -30,6 +30,7 @@ typedef struct bl_page {
     double right;    /* … on the right of every panel */
     double bottom;   /* … below every panel; 0: for numbers and a label */
     double above;    /* … between the title and the top of every panel */
+    double wider;    /* than a page of text is */
     int columns;     /* of the grid; 0: chosen */
     bl_text csv;     /* data */
     size_t n_points; /* 0: nothing fits */

@@ -471,6 +471,32 @@ static void differences_are_those_of_the_comparison(void **state)
     study_free(s);
 }
 
+/* However many columns a map has, what stands in one is not over the next: the page grows. */
+static void columns_of_a_map_have_room_for_their_numbers(void **state)
+{
+    (void)state;
+    for (int many = 0; many < 2; many++) {
+        invented_study *s = many ? study_new() : study_ladder();
+        if (many) {
+            twelve_tasks(s);
+            study_judge(s);
+        }
+        bl_page map = made("heatmap", s);
+        size_t columns = 0;
+        for (const char *at = map.csv.s; (at = strstr(at, "\n1,")) != NULL; at++) {
+            const char *x = strchr(at + 4, ','); /* panel, task, method, x; no name here has a comma in it */
+            x = strchr(x + 1, ',') + 1;
+            columns = BL_MAX(columns, (size_t)atoi(x) + 1);
+        }
+        const double each = (map.box[0].right - map.box[0].left) / (double)columns;
+        assert_true(columns == 12 || !many);
+        assert_true(each > bl_page_width(&map, "-70.5 \u25bc", 7));
+        assert_true(many ? map.width > 530 : map.width < 530);
+        bl_page_free(&map);
+        study_free(s);
+    }
+}
+
 /* Axes over any range: three labels at least, in order, within the range. */
 static void axes_have_ticks_over_any_range(void **state)
 {
@@ -624,6 +650,7 @@ int main(void)
         cmocka_unit_test(values_that_are_no_numbers_are_counted),
         cmocka_unit_test(a_row_is_beaten_only_where_that_is_significant),
         cmocka_unit_test(differences_are_those_of_the_comparison),
+        cmocka_unit_test(columns_of_a_map_have_room_for_their_numbers),
         cmocka_unit_test(axes_have_ticks_over_any_range),
         cmocka_unit_test(names_cover_nothing),
         cmocka_unit_test(the_word_of_a_level_finds_the_gap),
