@@ -55,6 +55,7 @@ bl_status bl_cells_read(const char *dir, bl_arena *a, bl_cell **out, size_t *n, 
     bl_cell *all;
 
     *n = 0;
+    if (!bl_exists(dir)) return bl_fail(e, BL_E_MISSING, "%s: there is no such directory", dir);
     BL_TRY(bl_dir_list(dir, &name, &n_names, e));
     if (!(all = bl_alloc(a, n_names, sizeof *all, e))) {
         st = BL_E_NOMEM;

@@ -210,14 +210,18 @@ static bl_status nothing_fits(const bl_program *p, const opts *o, const char *di
     else if (of_task && of_method && (!o->flipped || of_base))
         bl_text_addf(&t, "%s: no item of these cells is right or wrong", dir);
     else {
-        bl_text_addf(&t, "%s: no cell of %zu has the %s '%s'; there are:", dir, n, what,
+        const bool by_task = o->task && of_task; /* a method is looked for among the cells of the task */
+        bl_text_addf(&t, "%s: no cell of %zu%s%s has the %s '%s'; there are:", dir, of_task ? of_task : n,
+                     by_task ? " of " : "", by_task ? o->task : "", what,
                      !of_task     ? o->task
                      : !of_method ? o->method
                                   : o->flipped);
         for (size_t i = 0; i < n; i++) {
             const char *name = !of_task ? all[i].task : all[i].method;
-            bool seen = false;
-            for (size_t k = 0; k < i && !seen; k++) seen = !strcmp(!of_task ? all[k].task : all[k].method, name);
+            bool seen = by_task && fnmatch(o->task, all[i].task, 0) != 0;
+            for (size_t k = 0; k < i && !seen; k++)
+                seen = (!by_task || !fnmatch(o->task, all[k].task, 0)) &&
+                       !strcmp(!of_task ? all[k].task : all[k].method, name);
             if (!seen) bl_text_addf(&t, " %s", name);
         }
     }

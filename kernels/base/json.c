@@ -374,8 +374,13 @@ bl_status bl_json_only(const bl_json *obj, const char *const *known, bl_err *e)
         while (known[i] && strcmp(known[i], k->key) != 0) i++;
         if (known[i]) continue;
         const char *near = bl_nearest(k->key, known);
-        return near ? refuse(obj, BL_E_CONFIG, e, "unknown key '%.200s'; did you mean %s?", k->key, near)
-                    : refuse(obj, BL_E_CONFIG, e, "unknown key '%.200s'", k->key);
+        bl_text list = {0}; /* a few are named; of many the nearest says more */
+        for (i = 0; known[i]; i++) bl_text_addf(&list, "%s%s", i ? ", " : "; expected ", known[i]);
+        bl_status st = near ? refuse(obj, BL_E_CONFIG, e, "unknown key '%.200s'; did you mean %s?", k->key, near)
+                            : refuse(obj, BL_E_CONFIG, e, "unknown key '%.200s'%s", k->key,
+                                     list.s && list.n < 120 ? list.s : "");
+        bl_text_free(&list);
+        return st;
     }
     return BL_OK;
 }

@@ -76,7 +76,7 @@ static const struct {
      NULL},
     {{"samples", "@out", "--method", "rtn:w1pc"}, NULL, 0, "\"scores\": {\"acc\": ", NULL},
     {{"samples", "@out", "--task", "boolq"}, NULL, 2, NULL, "no cell of 3 has the task 'boolq'; there are: piqa"},
-    {{"samples", "@dir/none"}, NULL, 2, NULL, "none"},
+    {{"samples", "@dir/none"}, NULL, 2, NULL, "no such directory"},
     {{"samples", "@out", "--flipped", "nonesuch"}, NULL, 2, NULL, "has the method 'nonesuch'; there are: base"},
     {{"samples", "@out", "--flipped", "base", "--data", "@data", "--format", "text"}, NULL, 0, " against base\n", NULL},
     /* rm, clean */
@@ -148,7 +148,7 @@ static const struct {
      "standard input: line 1: id 300 is not in 0..299"},
     {{"tokenize", "--model", "@model", "--decode", "-"}, "{\"ids\": [-1]}", 2, NULL, "id -1 is not in 0..299"},
     {{"tokenize", "--model", "@model", "--decode", "-"}, "{\"ids\": \"1\"}", 2, NULL, "'ids' is not a list"},
-    {{"tokenize", "--model", "@model", "-"}, "{\"ids\": [1]}", 2, NULL, "unknown key 'ids'"},
+    {{"tokenize", "--model", "@model", "-"}, "{\"ids\": [1]}", 2, NULL, "unknown key 'ids'; expected text"},
     /* generate */
     {{"generate", "--model", "@model", "--max-new", "4", "-"},
      "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n",
@@ -273,6 +273,22 @@ static void a_full_disk_is_said_and_a_closed_pipe_is_not(void **state)
 
 /* ---- studies ---- */
 
+/* Of a task that a method has no cell of: the methods that it has. */
+static void methods_that_samples_names_are_those_of_the_task(void **state)
+{
+    static const char *const runs[][2] = {{"base,rtn:w4g24", "piqa"}, {"base", "primer_choice@2"}};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(runs); i++) {
+        ran r = SAY(NULL, "run", "--model", "@model", "--method", runs[i][0], "--task", runs[i][1], "--data", "@data",
+                    "--no-kl", "--out", "@dir/two");
+        expect(&r, 0, NULL);
+        ran_free(&r);
+    }
+    ran r = SAY(NULL, "samples", "@dir/two", "--task", "primer*", "--method", "rtn:w4g24");
+    expect(&r, 2, "no cell of 1 of primer* has the method 'rtn:w4g24'; there are: base\n");
+    ran_free(&r);
+}
+
 static void a_first_study_is_written_once_and_can_be_planned(void **state)
 {
     (void)state;
@@ -312,6 +328,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_verb_says_what_it_did_or_why_not),
         cmocka_unit_test(a_full_disk_is_said_and_a_closed_pipe_is_not),
+        cmocka_unit_test(methods_that_samples_names_are_those_of_the_task),
         cmocka_unit_test(a_first_study_is_written_once_and_can_be_planned),
         cmocka_unit_test(a_model_that_is_not_there_is_said_with_the_study_that_names_it),
     };

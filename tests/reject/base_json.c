@@ -203,7 +203,8 @@ static void wrong_types_are_refused_with_their_path(void **state)
     assert_null(bl_json_get(j, "x"));
     assert_refused(bl_json_str(NULL, &s, &e), BL_E_FORMAT, "a value is missing, expected a string");
     static const char *const known[] = {"sum", "f", "e", "big", "o", "long", NULL};
-    assert_refused(bl_json_only(j, known, &e), BL_E_CONFIG, "config.json: unknown key 's'");
+    assert_refused(bl_json_only(j, known, &e), BL_E_CONFIG,
+                   "config.json: unknown key 's'; expected sum, f, e, big, o, long");
     static const char *const near[] = {"s", "f", "e", "bag", "o", "long", NULL};
     assert_refused(bl_json_only(j, near, &e), BL_E_CONFIG, "unknown key 'big'; did you mean bag?");
     assert_refused(bl_json_only(list, near, &e), BL_E_FORMAT, "expected an object");
