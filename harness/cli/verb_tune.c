@@ -132,6 +132,7 @@ out:
 
 const bl_verb bl_verb_tune = {
     .name = "tune",
+    .args = "",
     .line = "which kernel is fastest for which product on a GPU, as the table that products go by",
     .doc = "Times all kernels that take a product, weights from memory, each checked first, and writes the fastest for "
            "each format, shape and number of rows. A file of the device's name in kernels/dispatch (share/bitladder/"

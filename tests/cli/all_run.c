@@ -718,22 +718,24 @@ static void every_verb_has_help_and_the_pages_name_them(void **state)
 {
     (void)state;
     study s = study_begin(1);
-    static const char *const verbs[] = {"init",     "list",    "show",   "plan",    "run",      "table",
-                                        "plot",     "samples", "ask",    "score",   "generate", "tokenize",
-                                        "quantize", "inspect", "bench",  "doctor",  "compare",  "rm",
-                                        "clean",    "report",  "export", "finetune"};
     ran man = PROGRAM(&s, "internal", "man"), bash = PROGRAM(&s, "internal", "completion"), all = PROGRAM(&s, "--help");
+    char verb[32];
+    int n = 0;
     expect(&man, 0, NULL);
     expect(&bash, 0, NULL);
-    for (size_t i = 0; i < BL_COUNT(verbs); i++) {
-        ran r = PROGRAM(&s, verbs[i], "--help");
+    assert_null(strstr(man.out, "(null)"));
+    for (const char *at = all.out; (at = strstr(at, "\n  ")) != NULL; at += 3) { /* "  init      a commented study" */
+        if (sscanf(at, "\n  %31[a-z] ", verb) != 1 || at[3 + strlen(verb)] != ' ' || at[4 + strlen(verb)] != ' ')
+            continue;
+        ran r = PROGRAM(&s, verb, "--help");
         expect(&r, 0, NULL);
-        assert_non_null(strstr(r.out, "usage: bitladder "));
+        if (!strstr(r.out, "usage: bitladder ") || !strstr(r.out, verb)) fail_msg("%s --help: %s", verb, r.out);
         ran_free(&r);
-        assert_non_null(strstr(man.out, verbs[i]));
-        assert_non_null(strstr(bash.out, verbs[i]));
-        assert_non_null(strstr(all.out, verbs[i]));
+        assert_non_null(strstr(man.out, verb));
+        assert_non_null(strstr(bash.out, verb));
+        n++;
     }
+    if (n < 25) fail_msg("%d verbs in: %s", n, all.out);
     ran_free(&man);
     ran_free(&bash);
     ran_free(&all);
