@@ -264,9 +264,12 @@ static bl_status cost_label(builder *b, const bl_field *f, const bl_pivot_row *r
     if (low && is_bits) bl_text_addf(t, most > least ? "%.3f-%.3f" : "%.2f", least, most);
     else if (low) {
         put_cost(f, least, t);
-        if (least < most) {
-            bl_text_add(t, "-");
-            put_cost(f, most, t);
+        const size_t n = t->n;
+        bl_text_add(t, "-");
+        put_cost(f, most, t);
+        if (t->n == 2 * n + 1 && !memcmp(t->s, t->s + n + 1, n)) { /* they are told by the same digits */
+            t->n = n;
+            t->s[n] = 0;
         }
     }
     if (bl_text_check(t, b->e) != BL_OK) return BL_E_NOMEM;

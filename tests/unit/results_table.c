@@ -306,6 +306,18 @@ static void size_speed_and_memory_are_columns_when_asked_for(void **state)
     const char *md = print(&(bl_table_opts){.terminal = true, .costs = true});
     assert_has(md, "bits_per_weight  bits_all  packed_bytes MB  tokens_per_second  peak_bytes MB");
     assert_has(md, "4.31      5.00            112.0                900          500.0");
+    invented v;
+    for (int i = 0; i < 3; i++) { /* a time that was kept with fewer digits is no other time */
+        static const char *const tasks[] = {"piqa", "arc_easy", "boolq"};
+        bl_cell c = *invent(&v, "kept", 4, 64, tasks[i], 0);
+        c.quantize_seconds = i ? 1.500000001 : 1.5;
+        c.tokens_per_second = 900 + 100 * i;
+        write_cell(&c);
+    }
+    md = print(&(bl_table_opts){.terminal = true, .rows = "model,quantize_seconds,tokens_per_second"});
+    assert_has(md, "1.500           900-1100");
+    assert_has(md, "900-1100");
+    assert_has_not(md, "1.500-1.500");
 }
 
 static void groups_are_shown_when_they_are_asked_for(void **state)
