@@ -32,7 +32,7 @@ static const bl_opt rows[] = {{"wbits", BL_OPT_INT, .min = 2, .max = 8, .def.i =
                                .doc = "type that steps and zeros are rounded to, in training too"},
                               {"init", BL_OPT_CHOICE, .choices = inits, .at = offsetof(opts, init),
                                .doc = "steps and offsets that span a group, steps that cover it about 0 (the "
-                                      "paper's), or the part of its span that loses least"},
+                                      "paper's), or the part of its span that loses least: the one for 2 bits"},
                               {0}};
 
 static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
