@@ -158,7 +158,7 @@ static void many_rows_do_not_depend_on_how_they_are_shared_out(void **state)
     const bl_isa isa[] = {BL_ISA_AVX2, BL_ISA_AVX512, BL_ISA_BEST};
     (void)state;
     for (size_t b = 0; b < BL_COUNT(many); b++)
-        assert_ok(bl_backend_open(&(bl_backend_opts){.threads = 16, .isa = isa[b]}, &many[b], &e));
+        assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 16, .isa = isa[b]}, &many[b], &e));
     for (size_t s = 0; s < BL_COUNT(shape); s++) {
         const int64_t rows = shape[s].rows, in = shape[s].in;
         const int n = shape[s].out[1] ? shape[s].out[2] ? 3 : 2 : 1;
