@@ -1,7 +1,8 @@
 """How decoding, prompts and single products gain from more threads of one CPU.
 
     python cpu_scaling.py BITLADDER [--model LIST] [--threads 1,2,4,8,16] [--rounds 3] [--passes 2]
-                          [--methods LIST] [--shapes LIST] [--kernels LIST] [--rows 1,128] [--crowd 8:2] [--out FILE.md]
+                          [--methods LIST] [--shapes LIST] [--kernels LIST] [--rows 1,128] [--beside 16] [--crowd 8:2]
+                          [--out FILE.md]
 
 Runs `bitladder bench` once for each number of threads and prints, for everything that is timed, the rate and its
 efficiency: rate / (threads x rate of one thread). Whole programs: greedy text and a prompt of 512 tokens of each
@@ -14,6 +15,10 @@ registers, as floats and as numbers of 8 bits. Two columns are in shares of it, 
 decoding the bytes of all weights times tokens a second, of products of one row what they read, as a part of that rate.
 "registers": of prompts and of products of many rows the efficiency over that of multiplying in registers, which do not
 read anything: what is missing there is the processor's clock, or others that use it.
+
+With --beside 16 programs of one thread are also run while a loop of nothing keeps each of 15 other processors busy:
+what one thread does then is what each of sixteen can have of the clock and of cores that processors share. The rates of
+the most threads are compared with both.
 
 Last comes what happens where there are more threads than processors: --crowd 8:2 is decoding by 8 threads that may use
 two processors, beside as many threads as processors, and two such programs at once on them (none: --crowd '').
@@ -41,8 +46,8 @@ def ended(p):
     return out
 
 
-def run(command):
-    return ended(started(command))
+def run(command, processors=None):
+    return ended(started(command, processors))
 
 
 def variants(o, models, threads, folder):
@@ -73,13 +78,13 @@ def weight_bytes(o, models, made):
 
 
 # Of a row: the rate, the share of memory, and which of the two peaks of registers bounds it.
-def programs(o, made, size, model, threads, memory):
+def programs(o, made, size, model, threads, memory, processors=None):
     out = {}
     for method in o.methods.split(","):
         where, what = made[model, method]
         for r in json.loads(run([o.bitladder, "bench", "scoring", "--alone", "--model", where, "--method", what,
                                  "--filter", "greedy*,prompt*", "--repetitions", str(o.rounds), "--threads",
-                                 str(threads), "--json", "--quiet"])):
+                                 str(threads), "--json", "--quiet"], processors)):
             rate = r["tokens"] / r["seconds_min"]
             if r["what"].startswith("greedy"):
                 part = 1e-9 * rate * size[model, method] / memory if memory else None
@@ -116,6 +121,29 @@ def products(o, threads):
             (2e-9 * r["m"] * r["out"] * r["in"] / r["cold_seconds_min"], r["memory_share"] if r["m"] == 1 else None,
              None if r["m"] == 1 else "8 bits" if is_integer(r) else "fp32")
             for r in kernels(o, threads, o.shapes, o.rows, o.kernels) if r["kernel"] != "openblas"}
+
+
+def beside(o, made, size, model):
+    """Programs of one thread, on the first processor, while the others of so many are busy."""
+    processors = sorted(os.sched_getaffinity(0))[:o.beside]
+    busy = [started([sys.executable, "-c", "while True: pass"], {p}) for p in processors[1:]]
+    try:
+        return programs(o, made, size, model, 1, 0, {processors[0]})
+    finally:
+        for p in busy:
+            p.kill()
+            p.wait()
+
+
+def beside_text(counts, found, one):
+    n = counts[-1]
+    out = ["| | 1 | 1 beside %d busy | %d | of %d x the first | of %d x the second |" % (one[0] - 1, n, n, n),
+           "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    for key, (rate, _, _) in one[1].items():
+        first, most = found[counts[0]][key][0], found[n][key][0]
+        out.append("| %s | %.1f | %.1f | %.1f | %.0f%% | %.0f%% |" % (key[0], first, rate, most, 100 * most / n / first,
+                                                                  100 * most / n / rate))
+    return out
 
 
 def crowded(o, given, rounds=2):
@@ -188,12 +216,13 @@ def main():
     a.add_argument("--shapes", default="4096x14336")
     a.add_argument("--kernels", default="lanes_w4a8_*,lanes_int4_*,gemm_w4a8_*,gemm_fp32_*,gemm_int4_*")
     a.add_argument("--rows", default="1,128")
+    a.add_argument("--beside", type=int, default=0, help="processors of which all but one are busy; 0: none")
     a.add_argument("--crowd", default="8:2", help="threads:processors")
     a.add_argument("--out")
     o = a.parse_args()
     counts = [int(n) for n in o.threads.split(",") if int(n) <= os.cpu_count()]
     models = o.model.split(",")
-    whole, single, crowd = {m: {} for m in models}, {}, []
+    whole, single, crowd, one = {m: {} for m in models}, {}, [], {m: {} for m in models}
     given = {}
     with tempfile.TemporaryDirectory() as folder:
         made = variants(o, models, counts[-1], folder)
@@ -204,6 +233,8 @@ def main():
             for m in models:
                 memory = given[n].get(("reading of memory", "GB/s"), (0,))[0]
                 better(whole[m], n, programs(o, made, size, m, n, memory))
+                if o.beside and n == counts[0]:
+                    better(one[m], o.beside, beside(o, made, size, m))
             print(n, "threads:", given[n], {m: whole[m][n] for m in models}, single[n], file=sys.stderr)
         if o.crowd:
             method = o.methods.split(",")[-1]
@@ -217,7 +248,10 @@ def main():
          % (o.passes, o.rounds, counts[-1]),
          "is the part of the rate at which they read it, registers the efficiency over that of multiplying in registers.", "",
          "What the machine gives:", ""] + table(counts, given) + [""] +
-        sum((["Whole programs, %s:" % m, ""] + table(counts, whole[m], given) + [""] for m in models), []) +
+        sum((["Whole programs, %s:" % m, ""] + table(counts, whole[m], given) + [""] +
+             (["One thread beside others that compute, tokens/s:", ""] +
+              beside_text(counts, whole[m], (o.beside, one[m][o.beside])) + [""] if o.beside else [])
+             for m in models), []) +
         (["Products from memory:", ""] + table(counts, single, given) + [""] if o.kernels else []) + crowd)
     text = text.rstrip("\n") + "\n"
     if o.out:
