@@ -256,6 +256,8 @@ bl_status bl_check_attention(const bl_backend *be, const bl_attention_args *a, b
         (!is_act(be, &a->fresh, -1, a->kv.heads * dim) || !bl_is_matrix(&a->own, BL_I64, -1, 3) || a->own.dim[0] < n ||
          a->own.stride[0] != 3))
         return bl_broken(e, "attention", "the last keys have another type or are too few");
+    if (a->sums.buf && (!bl_is_matrix(&a->sums, BL_F32, a->heads, a->q.dim[0]) || a->sums.stride[0] != a->q.dim[0]))
+        return bl_broken(e, "attention", "sums are no f32 matrix of heads and rows");
     return BL_OK;
 }
 

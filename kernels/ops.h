@@ -177,6 +177,7 @@ typedef struct bl_attention_args {
     bl_tensor seg_start; /* i32 [n_seq+1] into seg */
     bl_tensor fresh;     /* codes: act [.., kv.heads * head_dim], keys of the rows that were appended last */
     bl_tensor own;       /* codes: i64 [n_seq, 3], a bl_kv_own each */
+    bl_tensor sums;      /* f32 [heads, rows] for what the backend may keep for attention_grad; or no tensor */
 } bl_attention_args;
 typedef struct bl_step_args { /* of sequences with a row each: rope of the query rope.x and of append.k, which is
                                  scratch afterwards, kv_append and attention of that query. Lists, and keys and values

@@ -42,6 +42,8 @@ bl_status bl_check_attention_grad(const bl_backend *be, const bl_attention_grad_
             return bl_broken(e, "attention_grad", "queries, keys or their gradients have another shape");
     if (a->n_seq < 0 || (a->n_seq && !list(&a->start, BL_I32, a->n_seq + 1)))
         return bl_broken(e, "attention_grad", "the list of the sequences has another type or is too short");
+    if (a->sums.buf && (!bl_is_matrix(&a->sums, BL_F32, a->heads, rows) || a->sums.stride[0] != rows))
+        return bl_broken(e, "attention_grad", "sums are no f32 matrix of heads and rows");
     return BL_OK;
 }
 

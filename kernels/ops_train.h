@@ -46,8 +46,8 @@ typedef struct bl_rmsnorm_grad_args {
 
 /* Causal attention of sequences that begin at position 0, head h with the keys of head h / (heads / kv_heads):
  *     p = softmax(scale q kt);  dv = pt dy;  ds = p (dy vt - dy . y);  dq = scale ds k;  dk = scale dst q
- * No more than a number for each row and head is kept of the scores. What dq, dk, dv held is replaced; rows of no
- * sequence keep it. */
+ * What is kept of the scores is bytes in proportion to the rows, whatever their length. What dq, dk, dv held is
+ * replaced; rows of no sequence keep it. */
 typedef struct bl_attention_grad_args {
     bl_tensor q, k, v; /* act [rows, heads * head_dim], [rows, kv_heads * head_dim] x 2 */
     bl_tensor y, dy;   /* act as q: the attention's output and its gradient */
@@ -56,6 +56,8 @@ typedef struct bl_attention_grad_args {
     double scale;
     int32_t n_seq;
     bl_tensor start; /* i32 [n_seq+1] rows */
+    bl_tensor sums;  /* those of the attention that made y of these q, k and v here, which spares work; or no tensor */
+    int64_t longest; /* rows of the longest sequence; 0: not known */
 } bl_attention_grad_args;
 
 /* Of y = silu(gate) up, g' = sigmoid(gate): dup = gate g' dy, dgate = up g' (1 + gate (1 - g')) dy. */

@@ -161,6 +161,13 @@ out:
     return st;
 }
 
+static int64_t longest(const bl_batch *b)
+{
+    int64_t most = 0;
+    for (int32_t s = 0; s < b->n_seq; s++) most = BL_MAX(most, b->start[s + 1] - b->start[s]);
+    return most;
+}
+
 static bl_status attention(back *b, bool below, bl_err *e)
 {
     const bl_tape *t = b->t;
@@ -173,7 +180,9 @@ static bl_status attention(back *b, bool below, bl_err *e)
 
     BL_TRY(linear(b, BL_ROLE_O, t->attn_out, b->d, dy, e));
     BL_TRY(b->p.be->ops->attention_grad(b->p.be,
-                                        &(bl_attention_grad_args){.q = t->q,
+                                        &(bl_attention_grad_args){.sums = t->sums,
+                                                                  .longest = longest(b->p.b),
+                                                                  .q = t->q,
                                                                   .k = t->k,
                                                                   .v = t->v,
                                                                   .y = t->attn_out,

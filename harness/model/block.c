@@ -119,6 +119,9 @@ static bool taped(const bl_pass *p)
     return true;
 }
 
+/* The attention of all rows of the tape at once leaves what its gradient needs. */
+static bool summed(const bl_pass *p) { return taped(p) && p->tape->sums.dim[1] == p->p->chunk[0].rows; }
+
 /* A step of decoding whose heads are only turned: the backend does all that is between the products at once. */
 static bool one_step(const bl_pass *p)
 {
@@ -203,7 +206,8 @@ static bl_status attend(const bl_pass *p, const bl_tile *c, bool runs, bl_tensor
         .seg = bl_tensor_rows(l->t_seg, seg, (int64_t)l->n_seg - seg),
         .seg_start = bl_tensor_part(l->t_seg_start, (int64_t)(runs ? c->run_seg_start : c->seg_start), n + 1),
         .fresh = coded(p) ? k : (bl_tensor){0},
-        .own = coded(p) ? bl_tensor_rows(l->t_own, (int64_t)(runs ? c->run : c->seq), n) : (bl_tensor){0}};
+        .own = coded(p) ? bl_tensor_rows(l->t_own, (int64_t)(runs ? c->run : c->seq), n) : (bl_tensor){0},
+        .sums = summed(p) ? p->tape->sums : (bl_tensor){0}};
     if (one_step(p)) {
         const bl_rope_args turn = {q, f->head_dim, bl_tensor_part(l->t_pos, c->row0, c->rows), p->cos, p->sin};
         return p->be->ops->step(p->be, &(bl_step_args){turn, append_of(p, c, k, v), a}, e);
@@ -353,16 +357,23 @@ bl_status bl_block_forward(bl_model *m, int64_t block, const bl_batch *b, bl_kv 
     if (b->n_seq == 0 || b->start[b->n_seq] == 0) return BL_OK;
     BL_TRY(bl_pass_prepare(&p, e));
     BL_TRY(bl_pass_block(&p, block, e));
+    if (tape && !summed(&p)) tape->sums = (bl_tensor){0};
 out:
     return st;
 }
 
 /* ---- tape ---- */
+static uint64_t sums_bytes(const bl_model *m, int64_t rows)
+{
+    return m->be->wide > 1 ? (uint64_t)(rows * m->config.n_heads) * sizeof(float) : 0;
+}
+
 uint64_t bl_tape_bytes(const bl_model *m, int64_t rows)
 {
     const bl_config *c = &m->config;
     int64_t q = bl_width_of(c, BL_WIDTH_Q), kv = bl_width_of(c, BL_WIDTH_KV);
-    return (uint64_t)(rows * (4 * c->dim + 2 * q + 2 * kv + 3 * c->ffn_dim)) * bl_dtype_bytes(m->be->act) + 11 * 64;
+    return (uint64_t)(rows * (4 * c->dim + 2 * q + 2 * kv + 3 * c->ffn_dim)) * bl_dtype_bytes(m->be->act) + 11 * 64 +
+           sums_bytes(m, rows);
 }
 
 bl_status bl_tape_new(const bl_model *m, int64_t rows, bl_tape *out, bl_err *e)
@@ -401,6 +412,7 @@ bl_status bl_tape_fit(const bl_model *m, int64_t rows, bl_tape *out, bl_err *e)
         *all[i].t = bl_tensor_2d(t.owned, at, m->be->act, rows, all[i].cols);
         at += ((uint64_t)(rows * all[i].cols) * size + 63) / 64 * 64;
     }
+    if (sums_bytes(m, rows)) t.sums = bl_tensor_2d(t.owned, at, BL_F32, c->n_heads, rows);
     *out = t;
 out:
     return st;

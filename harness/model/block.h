@@ -45,6 +45,7 @@ typedef struct bl_tape {
     bl_tensor mlp_in;   /* [rows, dim] normed */
     bl_tensor gate, up; /* [rows, ffn_dim] */
     bl_tensor act;      /* [rows, ffn_dim] silu(gate) * up, input of down_proj */
+    bl_tensor sums;     /* f32 [heads, rows] what attention keeps for its gradient; no tensor on a CPU */
     bl_buffer *owned;
 } bl_tape;
 uint64_t bl_tape_bytes(const bl_model *m, int64_t rows);

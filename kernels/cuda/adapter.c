@@ -95,8 +95,8 @@ bl_status bl_cuda_band_grad(bl_backend *be, const bl_band_grad_args *a, bl_err *
     return bl_cuda_launched(be, "band_grad", e);
 }
 
-/* All A one below the other, so that x is read once and dx written once; the inner products of adapter i are columns
- * at[i] .. of `work`, first h, then g. */
+/* All A one below the other, so that x is read once there and once back, and dx written once; the inner products of
+ * adapter i are columns at[i] .. of `work`, first h, then g. */
 bl_status bl_cuda_lowrank_grad(bl_backend *be, const bl_lowrank_grad_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -114,7 +114,9 @@ bl_status bl_cuda_lowrank_grad(bl_backend *be, const bl_lowrank_grad_args *a, bl
         b_at[i + 1] = b_at[i] + a->of[i].b.dim[0] * width;
     }
     const int64_t all = at[a->n];
-    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)(all * ld_in + b_at[a->n]) * sizeof(uint16_t), &slab, e));
+    const uint64_t narrowed = (uint64_t)(all * ld_in + b_at[a->n]) * sizeof(uint16_t);
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SLAB, narrowed + (uint64_t)(all * in) * sizeof(float), &slab, e));
+    float *da = (float *)((char *)slab + narrowed); /* of all */
     uint16_t *A = slab, *B = A + all * ld_in, *work = bl_cuda_at(&a->work), *x = bl_cuda_at(&a->x);
     for (int i = 0; i < a->n; i++) {
         const int64_t rank = a->of[i].a.dim[0], width = at[i + 1] - at[i], out = a->of[i].b.dim[0];
@@ -133,9 +135,14 @@ bl_status bl_cuda_lowrank_grad(bl_backend *be, const bl_lowrank_grad_args *a, bl
         const int64_t rank = a->of[i].a.dim[0], out = a->of[i].b.dim[0], ld = at[i + 1] - at[i];
         BL_TRY(bl_cuda_gemm(be, bl_cuda_at(&a->of[i].dy), a->of[i].dy.stride[0], B + b_at[i], ld, true, rows, out, rank,
                             work + at[i], false, all, false, e));
-        BL_TRY(bl_cuda_outer(be, x, ldx, work + at[i], all, rows, in, rank, 1, bl_cuda_at(&a->of[i].da), true,
-                             a->of[i].da.stride[0], false, e));
+        if (a->n == 1)
+            BL_TRY(bl_cuda_outer(be, x, ldx, work, all, rows, in, rank, 1, bl_cuda_at(&a->of[i].da), true,
+                                 a->of[i].da.stride[0], false, e));
     }
+    if (a->n > 1) BL_TRY(bl_cuda_outer(be, x, ldx, work, all, rows, in, all, 1, da, true, in, true, e));
+    for (int i = 0; a->n > 1 && i < a->n; i++)
+        bl_cu_put_rows(c->now, da + at[i] * in, in, bl_cuda_at(&a->of[i].da), true, a->of[i].da.stride[0],
+                       a->of[i].a.dim[0], in, true);
     if (a->dx.buf)
         BL_TRY(bl_cuda_gemm(be, work, all, A, ld_in, true, rows, all, in, bl_cuda_at(&a->dx), false, a->dx.stride[0],
                             a->accumulate, e));

@@ -11,9 +11,13 @@
  *     dk dv    rows of keys; over the queries after them, of all heads that share the keys; where these blocks would
  *              not fill the device, two or four of a cluster have some of the heads each, and their sums are added
  *
+ * Where the forward pass has left the rows' sums, dk and dv come first, by as many heads of keys at a time as there is
+ * room for the gradient of their scores, in bf16 as products read it; dq is then one product of it instead of three.
+ *
  * Each owns what it writes: the result is the same every time.
  */
 #include "hopper.cuh"
+#include "hopper.h"
 
 /* By what sums of DIM numbers leave of the registers: computing groups, and registers of a thread. */
 template <int DIM> struct plan {
@@ -108,7 +112,21 @@ static __device__ __forceinline__ int64_t row_at(cursor *c, int64_t p)
 }
 #endif
 
-template <int DIM> __global__ void __launch_bounds__(plan<DIM>::THREADS, 1) attend_hopper(bl_cu_attention a)
+#ifdef BL_HOPPER
+/* The logarithm of what 64 rows are divided by, to base 2. */
+static __device__ __forceinline__ void write_sums(float *to, int rows, const float (&m)[2], const float (&l)[2],
+                                                  float by)
+{
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        int r = threadIdx.x % GROUP / WARP * 16 + threadIdx.x % WARP / 4 + 8 * i;
+        if (threadIdx.x % 4 == 0 && r < rows) to[r] = m[i] * by + log2f(l[i]);
+    }
+}
+#endif
+
+template <int DIM>
+__global__ void __launch_bounds__(plan<DIM>::THREADS, 1) attend_hopper(bl_cu_attention a, float *sums)
 {
 #ifdef BL_HOPPER
     typedef plan<DIM> P;
@@ -211,8 +229,10 @@ template <int DIM> __global__ void __launch_bounds__(plan<DIM>::THREADS, 1) atte
             release(&pipe, mine - 1);
         }
         pass<P::GROUPS, true>(&pipe, group, mine, tiles);
-        write_rows<DIM>(a.y + (int64_t)row0 * a.ldy + (int64_t)head * dim, a.ldy, rows, dim, o, 1 / quad_sum(l[0]),
-                        1 / quad_sum(l[1]));
+        l[0] = quad_sum(l[0]);
+        l[1] = quad_sum(l[1]);
+        write_rows<DIM>(a.y + (int64_t)row0 * a.ldy + (int64_t)head * dim, a.ldy, rows, dim, o, 1 / l[0], 1 / l[1]);
+        if (sums) write_sums(sums + head * a.rows + row0, rows, m, l, by);
     }
 #endif
 }
@@ -308,12 +328,11 @@ template <int DIM> __global__ void __launch_bounds__(plan<DIM>::THREADS, 1) grad
         l[1] = quad_sum(l[1]);
         write_rows<DIM>(a.dq + (int64_t)row0 * a.lddq + (int64_t)head * dim, a.lddq, rows, dim, o, a.scale / l[0],
                         a.scale / l[1]);
+        write_sums(a.sums + head * a.rows + row0, rows, m, l, by);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             int r = r0 + lane / 4 + 8 * i;
-            if (lane % 4 || r >= rows) continue;
-            a.sums[head * a.rows + row0 + r] = m[i] * by + log2f(l[i]);
-            a.given[head * a.rows + row0 + r] = given[i];
+            if (lane % 4 == 0 && r < rows) a.given[head * a.rows + row0 + r] = given[i];
         }
     }
 #endif
@@ -351,8 +370,34 @@ static __device__ __forceinline__ void gather_sums(float (&d)[N][4], uint32_t at
 }
 #endif
 
-template <int DIM>
-__global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1) grad_keys_hopper(bl_cu_attention_grad a, int split)
+#ifdef BL_HOPPER
+/* Of `each` rows: all sequences' longest first, and a block that may be past the end of its own. */
+static __device__ __forceinline__ bool take_tile(const bl_cu_attention_grad &a, int block, int each, int *seq,
+                                                 int *tile)
+{
+    *seq = block % a.n_seq;
+    *tile = block / a.n_seq;
+    return *tile * each < a.start[*seq + 1] - a.start[*seq];
+}
+/* The gradient of 64 scores of a query group with 64 keys of a head, as its product with the keys reads it: a warp has
+ * 16 queries, one after another 16 keys, and a lane four pairs of them. */
+static __device__ __forceinline__ uint4 *kept_tile(const bl_cu_attention_grad &a, const bl_cu_kept &kept, int seq,
+                                                   int head, int queries, int keys)
+{
+    const int of_kv = a.heads / a.kv_heads, at = seq * kept.kv_n * of_kv + head - kept.kv0 * of_kv;
+    return (uint4 *)kept.at + (at * kept.tiles + queries * (queries + 1) / 2 + keys) * (BL_CU_KEPT_TILE / 16);
+}
+static __device__ __forceinline__ uint32_t turned(uint32_t v)
+{
+    uint32_t t;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(v));
+    return t;
+}
+#endif
+
+template <int DIM, bool KEEPS>
+__global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1)
+    grad_keys_hopper(bl_cu_attention_grad a, int split, bl_cu_kept to)
 {
 #ifdef BL_HOPPER
     typedef plan<DIM> P;
@@ -360,9 +405,11 @@ __global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1) grad_keys_hopper(bl
     extern __shared__ uint8_t shared[];
     __shared__ pipeline<STAGES> pipe;
     __shared__ __align__(16) float numbers[STAGES][2][N];
-    int seq, tile, kv = blockIdx.x / split, part = blockIdx.x % split, of_kv = a.heads / a.kv_heads / split,
-                   head0 = (kv * split + part) * of_kv, dim = a.head_dim;
-    if (!find_tile(a.start, a.n_seq, blockIdx.y, ROWS, &seq, &tile)) return; /* all blocks of a cluster */
+    int seq, tile, kv = (KEEPS ? to.kv0 : 0) + blockIdx.x / split, part = blockIdx.x % split,
+                   of_kv = a.heads / a.kv_heads / split, head0 = (kv * split + part) * of_kv, dim = a.head_dim;
+    if (!(KEEPS ? take_tile(a, blockIdx.y, ROWS, &seq, &tile)
+                : find_tile(a.start, a.n_seq, blockIdx.y, ROWS, &seq, &tile)))
+        return; /* all blocks of a cluster */
     uint32_t at = pipeline_new(&pipe, P::KEY_GROUPS, shared);
     int first = a.start[seq], all = a.start[seq + 1] - first, k0 = tile * ROWS, keys = min(all - k0, (int)ROWS);
     int tiles = (all - k0 + N - 1) / N, group = threadIdx.x / GROUP - 1; /* tiles of queries of one head */
@@ -462,11 +509,23 @@ __global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1) grad_keys_hopper(bl
                     for (int j = 0; j < 4; j++) dp[n][j] = s[n][j] * (dp[n][j] - (j % 2 ? less.y : less.x));
                 }
                 uint32_t ds[N / 16][4];
+                uint4 kept[KEEPS ? N / 16 : 1];
                 narrow(ds, dp);
+                if (KEEPS)
+#pragma unroll
+                    for (int k = 0; k < N / 16; k++)
+                        kept[k] = make_uint4(turned(ds[k][0]), turned(ds[k][2]), turned(ds[k][1]), turned(ds[k][3]));
                 settled(dk);
                 products_begin();
                 weigh<DIM, N>(dk, ds, sq);
                 products_commit();
+                if (KEEPS) {
+                    uint4 *here = kept_tile(a, to, seq, head0 + h, tile * P::KEY_GROUPS + above,
+                                            tile * P::KEY_GROUPS + group) +
+                                  threadIdx.x % GROUP;
+#pragma unroll
+                    for (int k = 0; k < N / 16; k++) here[k * GROUP] = kept[k];
+                }
                 products_wait<0>();
                 settled(dk);
                 settled(dv);
@@ -488,6 +547,94 @@ __global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1) grad_keys_hopper(bl
 #endif
 }
 
+/* dq = scale ds k of what grad_keys_hopper has kept */
+template <int DIM>
+__global__ void __launch_bounds__(plan<DIM>::THREADS, 1) sum_queries_hopper(bl_cu_attention_grad a, bl_cu_kept kept)
+{
+#ifdef BL_HOPPER
+    typedef plan<DIM> P;
+    enum { N = GROUP_ROWS, STAGES = P::STAGES, ROWS = P::ROWS, TILE_BYTES = N * DIM * 2, AHEAD = 4 };
+    extern __shared__ uint8_t shared[];
+    __shared__ pipeline<STAGES> pipe;
+    const int of_kv = a.heads / a.kv_heads, head = kept.kv0 * of_kv + blockIdx.x, kv = head / of_kv, dim = a.head_dim;
+    int seq, tile;
+    if (!take_tile(a, gridDim.y - 1 - blockIdx.y, ROWS, &seq, &tile)) return;
+    uint32_t at = pipeline_new(&pipe, P::GROUPS, shared);
+    int first = a.start[seq], row0 = first + tile * ROWS, rows = min(a.start[seq + 1] - row0, (int)ROWS);
+    int keys = tile * ROWS + rows, tiles = (keys + N - 1) / N, group = threadIdx.x / GROUP - 1;
+
+    if (group < 0) {
+        registers_fewer<P::LOADING>();
+        const uint16_t *k = a.k + first * a.ldk + (int64_t)kv * dim;
+        for (int i = 0; i < tiles; i++, k += N * a.ldk) {
+            wait_empty(&pipe, i);
+            copy_tile<DIM, N>(at + i % STAGES * TILE_BYTES, k, a.ldk, keys - i * N, dim, threadIdx.x);
+            barrier_arrive_copied(pipe.full + i % STAGES);
+        }
+    } else {
+        registers_more<P::COMPUTING>();
+        const int queries = tile * P::GROUPS + group, t = threadIdx.x % GROUP;
+        row0 += group * GROUP_ROWS;
+        rows = min(rows - group * GROUP_ROWS, (int)GROUP_ROWS);
+        const int mine = rows > 0 ? queries + 1 : 0;
+        const uint4 *from = kept_tile(a, kept, seq, head, queries, 0) + t / WARP * (N / 16 * WARP) + t % WARP;
+        float o[DIM / 8][4];
+        uint32_t ds[AHEAD][N / 16][4]; /* of this tile and those that come */
+        auto read = [&](uint32_t(&to)[N / 16][4], int i) {
+#pragma unroll
+            for (int k = 0; k < N / 16; k++) {
+                const uint4 v = i < mine ? __ldcs(from + i * (BL_CU_KEPT_TILE / 16) + k * WARP)
+                                         : make_uint4(0, 0, 0, 0);
+                to[k][0] = v.x, to[k][1] = v.y, to[k][2] = v.z, to[k][3] = v.w;
+            }
+        };
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) read(ds[i], i);
+#pragma unroll
+        for (int i = 0; i < DIM / 8; i++) o[i][0] = o[i][1] = o[i][2] = o[i][3] = 0;
+        for (int i0 = 0; i0 < mine; i0 += AHEAD)
+#pragma unroll
+            for (int j = 0; j < AHEAD; j++) {
+                const int i = i0 + j;
+                if (i >= mine) break;
+                wait_full(&pipe, i);
+                settled(o);
+                products_begin();
+                weigh<DIM, N>(o, ds[j], at + i % STAGES * TILE_BYTES);
+                products_commit();
+                products_wait<0>();
+                settled(o);
+                release(&pipe, i);
+                read(ds[j], i + AHEAD);
+            }
+        pass<P::GROUPS, false>(&pipe, group, mine, tiles);
+        write_rows<DIM>(a.dq + (int64_t)row0 * a.lddq + (int64_t)head * dim, a.lddq, rows, dim, o, a.scale, a.scale);
+    }
+#endif
+}
+
+/* given = dy . y of a row and a head, by 16 threads */
+__global__ void given_rows(bl_cu_attention_grad a)
+{
+    enum { EACH = 16 };
+    const int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / EACH, row = i / a.heads;
+    const int head = (int)(i % a.heads), d = threadIdx.x % EACH * 8;
+    float sum = 0;
+    if (row < a.rows && d < a.head_dim) {
+        const uint4 u = *(const uint4 *)(a.y + row * a.ldy + (int64_t)head * a.head_dim + d),
+                    v = *(const uint4 *)(a.dy + row * a.lddy + (int64_t)head * a.head_dim + d);
+        const uint32_t y[4] = {u.x, u.y, u.z, u.w}, dy[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            sum = fmaf(__uint_as_float(y[j] << 16), __uint_as_float(dy[j] << 16), sum);
+            sum = fmaf(__uint_as_float(y[j] & 0xffff0000u), __uint_as_float(dy[j] & 0xffff0000u), sum);
+        }
+    }
+#pragma unroll
+    for (int o = EACH / 2; o; o /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, o);
+    if (row < a.rows && threadIdx.x % EACH == 0) a.given[head * a.rows + row] = sum;
+}
+
 static bool whole(const void *p, int64_t ld) { return ld % 8 == 0 && (uintptr_t)p % 16 == 0; }
 
 static dim3 tiles(int heads, int64_t rows, int n_seq, int each)
@@ -495,21 +642,29 @@ static dim3 tiles(int heads, int64_t rows, int n_seq, int each)
     return dim3((unsigned)heads, (unsigned)((rows + each - 1) / each + n_seq));
 }
 
-template <int DIM> static void forward(bl_stream s, const bl_cu_attention *a)
+template <int DIM> static void forward(bl_stream s, const bl_cu_attention *a, float *sums)
 {
     typedef plan<DIM> P;
     int bytes = 1024 + 2 * P::FORWARD_STAGES * P::FORWARD_KEYS * DIM * 2;
     cudaFuncSetAttribute(attend_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    attend_hopper<DIM><<<tiles(a->heads, a->rows, a->n_seq, P::ROWS), P::THREADS, (unsigned)bytes, s>>>(*a);
+    attend_hopper<DIM><<<tiles(a->heads, a->rows, a->n_seq, P::ROWS), P::THREADS, (unsigned)bytes, s>>>(*a, sums);
 }
 
-template <int DIM> static void grad_keys(bl_stream s, const bl_cu_attention_grad *a, int bytes)
+/* Blocks of `each` rows, as take_tile deals them. */
+static dim3 taken(int heads, const bl_cu_attention_grad *a, const bl_cu_kept *k, int each)
+{
+    return dim3((unsigned)heads, (unsigned)((k->longest + each - 1) / each * a->n_seq));
+}
+
+template <int DIM, bool KEEPS>
+static void grad_keys(bl_stream s, const bl_cu_attention_grad *a, const bl_cu_kept *to, int bytes)
 {
     enum { FILL = 256 }; /* a device, those of few queries beside those of many */
-    const dim3 grid = tiles(a->kv_heads, a->rows, a->n_seq, plan<DIM>::KEY_ROWS);
+    const dim3 grid = KEEPS ? taken(to->kv_n, a, to, plan<DIM>::KEY_ROWS)
+                            : tiles(a->kv_heads, a->rows, a->n_seq, plan<DIM>::KEY_ROWS);
+    const int64_t blocks = (int64_t)grid.x * (KEEPS ? grid.y : grid.y - a->n_seq);
     int split = 1;
-    while (split < 4 && grid.x * (grid.y - a->n_seq) * split < FILL && a->heads / a->kv_heads % (2 * split) == 0)
-        split *= 2;
+    while (split < 4 && blocks * split < FILL && a->heads / a->kv_heads % (2 * split) == 0) split *= 2;
     cudaLaunchAttribute cluster = {};
     cluster.id = cudaLaunchAttributeClusterDimension;
     cluster.val.clusterDim.x = (unsigned)split;
@@ -521,8 +676,8 @@ template <int DIM> static void grad_keys(bl_stream s, const bl_cu_attention_grad
     c.stream = s;
     c.attrs = &cluster;
     c.numAttrs = split > 1 ? 1 : 0;
-    cudaFuncSetAttribute(grad_keys_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    cudaLaunchKernelEx(&c, grad_keys_hopper<DIM>, *a, split);
+    cudaFuncSetAttribute(grad_keys_hopper<DIM, KEEPS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    cudaLaunchKernelEx(&c, grad_keys_hopper<DIM, KEEPS>, *a, split, *to);
 }
 
 template <int DIM> static void backward(bl_stream s, const bl_cu_attention_grad *a)
@@ -531,27 +686,72 @@ template <int DIM> static void backward(bl_stream s, const bl_cu_attention_grad 
     int q = 1024 + 2 * P::STAGES * GROUP_ROWS * DIM * 2, k = q + (P::KEYS_HELD ? 0 : 2 * P::KEY_ROWS * DIM * 2);
     cudaFuncSetAttribute(grad_queries_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, q);
     grad_queries_hopper<DIM><<<tiles(a->heads, a->rows, a->n_seq, P::ROWS), P::THREADS, (unsigned)q, s>>>(*a);
-    grad_keys<DIM>(s, a, k);
+    const bl_cu_kept none = {};
+    grad_keys<DIM, false>(s, a, &none, k);
 }
 
-bool bl_cu_attention_hopper(bl_stream s, const bl_cu_attention *a)
+template <int DIM> static void backward_kept(bl_stream s, const bl_cu_attention_grad *a, bl_cu_kept kept)
 {
-    if (a->k_scale || a->head_dim <= 32 || a->head_dim > 128 || a->head_dim % 8) return false;
+    typedef plan<DIM> P;
+    const int tile = GROUP_ROWS * DIM * 2, q = 1024 + P::STAGES * tile,
+              k = 1024 + 2 * P::STAGES * tile + (P::KEYS_HELD ? 0 : 2 * P::KEY_ROWS * DIM * 2), each = kept.kv_n;
+    cudaFuncSetAttribute(sum_queries_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, q);
+    given_rows<<<(unsigned)((a->rows * a->heads * 16 + 255) / 256), 256, 0, s>>>(*a);
+    for (; kept.kv0 < a->kv_heads; kept.kv0 += each) {
+        kept.kv_n = a->kv_heads - kept.kv0 < each ? a->kv_heads - kept.kv0 : each;
+        grad_keys<DIM, true>(s, a, &kept, k);
+        const dim3 grid = taken(kept.kv_n * (a->heads / a->kv_heads), a, &kept, P::ROWS);
+        sum_queries_hopper<DIM><<<grid, P::THREADS, (unsigned)q, s>>>(*a, kept);
+    }
+}
+
+bool bl_cu_hopper(void)
+{
+#if BL_CUDA_HOPPER
+    static int of = -1, major, minor; /* of the device that was asked last */
+    int device = 0;
+    cudaGetDevice(&device);
+    if (device != of) {
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, of = device);
+    }
+    return major == 9 && minor == 0;
+#else
+    return false;
+#endif
+}
+
+bool bl_cu_attention_summed(bl_stream s, const bl_cu_attention *a, float *sums)
+{
+    if (!bl_cu_hopper() || a->k_scale || a->head_dim <= 32 || a->head_dim > 128 || a->head_dim % 8) return false;
     if (!whole(a->q, a->ldq) || !whole(a->k, a->ldk) || !whole(a->v, a->ldv) || !whole(a->y, a->ldy)) return false;
     if (!a->rows || !a->n_seq) return true;
-    if (a->head_dim <= 64) forward<64>(s, a);
-    else forward<128>(s, a);
+    if (a->head_dim <= 64) forward<64>(s, a, sums);
+    else forward<128>(s, a, sums);
     return true;
+}
+
+bool bl_cu_attention_hopper(bl_stream s, const bl_cu_attention *a) { return bl_cu_attention_summed(s, a, NULL); }
+
+static bool takes(const bl_cu_attention_grad *a)
+{
+    return bl_cu_hopper() && a->head_dim > 32 && a->head_dim <= 128 && a->head_dim % 8 == 0 && whole(a->q, a->ldq) &&
+           whole(a->k, a->ldk) && whole(a->v, a->ldv) && whole(a->y, a->ldy) && whole(a->dy, a->lddy) &&
+           whole(a->dq, a->lddq) && whole(a->dk, a->lddk) && whole(a->dv, a->lddv);
 }
 
 bool bl_cu_attention_grad_hopper(bl_stream s, const bl_cu_attention_grad *a)
 {
-    if (a->head_dim <= 32 || a->head_dim > 128 || a->head_dim % 8) return false;
-    if (!whole(a->q, a->ldq) || !whole(a->k, a->ldk) || !whole(a->v, a->ldv) || !whole(a->y, a->ldy) ||
-        !whole(a->dy, a->lddy) || !whole(a->dq, a->lddq) || !whole(a->dk, a->lddk) || !whole(a->dv, a->lddv))
-        return false;
+    if (!takes(a)) return false;
     if (!a->rows || !a->n_seq) return true;
     if (a->head_dim <= 64) backward<64>(s, a);
     else backward<128>(s, a);
+    return true;
+}
+
+bool bl_cu_attention_grad_kept(bl_stream s, const bl_cu_attention_grad *a, const bl_cu_kept *kept)
+{
+    if (!takes(a) || a->head_dim <= 64) return false;
+    if (a->rows && a->n_seq) backward_kept<128>(s, a, *kept);
     return true;
 }

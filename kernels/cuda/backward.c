@@ -77,11 +77,26 @@ out:
     return st;
 }
 
+/* Room for the gradient of scores of some heads of keys, as many as make launches of one size; none where there is
+ * too little. */
+static bl_status keep_scores(bl_backend *be, const bl_attention_grad_args *a, bl_cu_kept *kept, bl_err *e)
+{
+    const int64_t tiles = bl_cu_kept_tiles(a->longest);
+    const uint64_t each = (uint64_t)(a->n_seq * tiles * (a->heads / a->kv_heads)) * BL_CU_KEPT_TILE,
+                   room = bl_cu_kept_room(a->q.dim[0], a->heads, a->head_dim);
+    if (!a->sums.buf || !each || room < each || !bl_cu_hopper()) return BL_OK;
+    const int64_t fit = (int64_t)BL_MIN(room / each, (uint64_t)a->kv_heads), launches = (a->kv_heads + fit - 1) / fit;
+    *kept = (bl_cu_kept){
+        .tiles = tiles, .longest = (int32_t)a->longest, .kv_n = (int32_t)((a->kv_heads + launches - 1) / launches)};
+    return bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)kept->kv_n * each, &kept->at, e);
+}
+
 bl_status bl_cuda_attention_grad(bl_backend *be, const bl_attention_grad_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
     uint64_t each = (uint64_t)(a->q.dim[0] * a->heads) * sizeof(float);
+    bl_cu_kept kept = {0};
     void *scratch;
     BL_TRY(bl_check_attention_grad(be, a, e));
     if (a->head_dim > BL_CU_HEAD_MOST || bl_cu_attention_grad_shared(a->head_dim) > c->about.sharedMemPerBlockOptin)
@@ -114,7 +129,11 @@ bl_status bl_cuda_attention_grad(bl_backend *be, const bl_attention_grad_args *a
                                     .head_dim = (int32_t)a->head_dim,
                                     .rows = a->q.dim[0],
                                     .scale = (float)a->scale};
-    if (c->about.major != 9 || !bl_cu_attention_grad_hopper(c->now, &k)) bl_cu_attention_grad_tiles(c->now, &k);
+    BL_TRY(keep_scores(be, a, &kept, e));
+    bl_cu_attention_grad known = k;
+    known.sums = bl_cuda_at(&a->sums);
+    if (!(kept.at && bl_cu_attention_grad_kept(c->now, &known, &kept)) && !bl_cu_attention_grad_hopper(c->now, &k))
+        bl_cu_attention_grad_tiles(c->now, &k);
     BL_TRY(bl_cuda_launched(be, "attention_grad", e));
 out:
     return st;

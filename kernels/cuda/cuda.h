@@ -13,7 +13,7 @@
 #include "kernels/backend_impl.h"
 #include "kernels/hadamard.h"
 #include "kernels/kernel.h"
-#include "launch.h"
+#include "hopper.h"
 #include <cublas_v2.h>
 #include <cuda_runtime_api.h>
 #include <cusolverDn.h>

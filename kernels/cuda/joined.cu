@@ -7,6 +7,7 @@
  * row of A: number n of tile j of four is column n / 2 * 8 + n % 2 * 4 + j.
  */
 #include "hopper.cuh"
+#include "hopper.h"
 #include "weight.cuh"
 
 enum { WARPS = 8, TILES = 2, WARP_ROWS = 16 * TILES, ROWS = WARPS * WARP_ROWS, STRIP = 32, MAP = 256 };
@@ -309,6 +310,7 @@ bool bl_cu_join_takes(const bl_cu_weight *w, const bl_cu_beside *b)
                       (w->kind == BL_CU_INT && (w->bits == 4 || w->bits == 8));
     return kind && w->in % STRIP == 0 && (w->group % STRIP == 0 || w->group >= w->in) && b->rank % 8 == 0 &&
            b->rank <= 64 && w->in < (1 << 24) && w->out * w->groups <= UINT32_MAX &&
+           w->out * ((w->in + 7) / 8 * 8) <= UINT32_MAX &&
            ((uintptr_t)b->a | (uintptr_t)b->b | (uintptr_t)w->codes) % 16 == 0;
 }
 
@@ -326,21 +328,13 @@ static int64_t strips_each(int64_t high, int64_t strips, int whole, int sms)
     return best;
 }
 
-static bool is_hopper(void)
-{
-    int device = 0, major = 0;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-    return major == 9;
-}
-
 void bl_cu_join(bl_stream s, const bl_cu_weight *w, const bl_cu_beside *b, int64_t row0, int64_t rows, uint16_t *y,
                 int64_t ldy, int sms)
 {
     static_assert((int)TALL == (int)ROWS, "blocks of both are as high");
     if (!rows) return;
     const int64_t high = (rows + ROWS - 1) / ROWS, strips = w->in / STRIP;
-    const bool four = is_hopper() && w->kind == BL_CU_TABLE && w->in % COLUMNS == 0 && b->rank > 16 &&
+    const bool four = bl_cu_hopper() && w->kind == BL_CU_TABLE && w->in % COLUMNS == 0 && b->rank > 16 &&
                       (w->group % COLUMNS == 0 || w->group >= w->in);
     const int64_t each = strips_each(high, strips, four ? 2 : WINDOW / (4 * w->bits), sms);
     const dim3 grid((unsigned)high, (unsigned)((strips + each - 1) / each)); /* neighbours read the same of A */

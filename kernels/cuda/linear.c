@@ -30,8 +30,7 @@ bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uin
     const float one = 1, beta = accumulate ? 1 : 0;
     if (!rows) return BL_OK;
     if (be->opts.deterministic && !turned) {
-        const bool hopper = c->about.major == 9 && c->about.minor == 0;
-        if (hopper && bl_cu_fixed_takes(x, ldx, w, ldw, rows, out, in)) {
+        if (bl_cu_hopper() && bl_cu_fixed_takes(x, ldx, w, ldw, rows, out, in)) {
             bool there = bl_cu_fixed(c->now, x, ldx, w, ldw, rows, out, in, y, f32, ldy, accumulate, c->stream.sms);
             BL_TRY(bl_cuda_launched(be, "linear", e));
             if (!there) st = bl_fail(e, BL_E_DEVICE, "linear: " NO_TENSOR, (long long)out, (long long)in);
@@ -255,8 +254,9 @@ uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args
         const bool as_is = a->of[i].w->format->kind == BL_FMT_DENSE && a->of[i].w->part[0].dtype == BL_BF16;
         uint64_t slab = as_is ? 0 : (uint64_t)(slab_rows(s->out, ld) * ld) * sizeof(uint16_t);
         if (rank) {
-            const int64_t both = BL_LOWRANK_MOST * eights(rank) * (ld + s->out);
-            slab = BL_MAX(slab, (uint64_t)both * sizeof(uint16_t));
+            const int64_t all = BL_LOWRANK_MOST * eights(rank);
+            const uint64_t da = (uint64_t)(all * s->in) * sizeof(float);
+            slab = BL_MAX(slab, (uint64_t)(all * (ld + s->out)) * sizeof(uint16_t) + da);
             need[BL_SCRATCH_LOW] = BL_MAX(need[BL_SCRATCH_LOW], low_bytes(a->rows, rank));
             need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], (uint64_t)(a->rows * rank) * sizeof(float));
             if (s->out == a->dim)
@@ -272,6 +272,8 @@ uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args
         parts = BL_MAX(parts, (uint64_t)s->out); /* how often each token is there */
         if (a->of[i].bias) parts = BL_MAX(parts, (uint64_t)(bl_cu_parts(a->rows) * s->out));
     }
+    if (bl_cu_hopper())
+        need[BL_SCRATCH_SLAB] = BL_MAX(need[BL_SCRATCH_SLAB], bl_cu_kept_room(a->rows, a->heads, a->head_dim));
     need[BL_SCRATCH_ROWS2] = need[BL_SCRATCH_ROWS];
     need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], one);
     parts = BL_MAX(parts, (uint64_t)(2 * of_heads)); /* attention, then the norms of rows and of heads */
@@ -678,10 +680,10 @@ static bl_status run(const bl_kernel_family *k, bl_backend *be, const bl_linear_
 /* What is said to be a product of codes is one: no other family takes it then, whatever it costs. */
 static bool takes_whole(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
-    const bl_cuda *c = be->own;
     const bl_cu_weight cw = outline(w);
     const bl_actq *q = &a->act;
-    return c->about.major == 9 && c->about.minor == 0 && !a->transpose && q->bits == 8 &&
+    (void)be;
+    return bl_cu_hopper() && !a->transpose && q->bits == 8 &&
            (cw.e4m3 ? q->unit == BL_ACT_FP8 : q->symmetric && q->unit == BL_ACT_TOKEN && q->scale == 0) &&
            bl_cu_whole_takes(&cw);
 }
@@ -714,8 +716,7 @@ static bool takes_stream(const bl_backend *be, const bl_linear_args *a, const bl
 static bool takes_mid(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     const bl_cu_weight cw = outline(w);
-    const bl_cuda *c = be->own;
-    return c->about.major == 9 && c->about.minor == 0 && !a->transpose && !be->opts.deterministic && whole(a) &&
+    return bl_cu_hopper() && !a->transpose && !be->opts.deterministic && whole(a) &&
            bl_cu_mid_takes(&cw, a->x.dim[0]) && !takes_whole(be, a, w);
 }
 

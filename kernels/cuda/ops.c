@@ -136,8 +136,10 @@ static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e
                        (long long)a->kv.head_dim, BL_CU_HEAD_MOST);
     const bl_cu_attention k = attention_of(a);
     if (!a->n_seq || !k.rows) return BL_OK;
-    if (k.rows <= 2LL * a->n_seq && !be->opts.deterministic) BL_TRY(attend_rows(be, &k, a->kv.rows, e));
-    else if (c->about.major != 9 || !bl_cu_attention_hopper(c->now, &k)) bl_cu_attention_tiles(c->now, &k);
+    if (k.rows <= 2LL * a->n_seq && !be->opts.deterministic && !a->sums.buf) BL_TRY(attend_rows(be, &k, a->kv.rows, e));
+    else if (a->sums.buf ? !bl_cu_attention_summed(c->now, &k, bl_cuda_at(&a->sums))
+                         : !bl_cu_attention_hopper(c->now, &k))
+        bl_cu_attention_tiles(c->now, &k);
     BL_TRY(bl_cuda_launched(be, "attention", e));
 out:
     return st;

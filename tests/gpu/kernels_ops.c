@@ -307,6 +307,96 @@ static void attention_over_segments_of_ragged_sequences(void **state)
         for (size_t l = 0; l < BL_COUNT(all); l++) attend(shapes[s].heads, shapes[s].kv, shapes[s].dim, &all[l]);
 }
 
+/* What the attention has left of a row is not made again, and the gradient of scores is kept for queries; of the long
+ * sequence there is room for one head of keys at a time. */
+static void go_back(int64_t heads, int64_t kv_heads, int64_t dim, int32_t n, const int32_t *starts)
+{
+    const int64_t rows = starts[n], q_dim = heads * dim, kv_dim = kv_heads * dim;
+    both q = both_random(true, rows, q_dim, 1, 1), k = both_random(true, rows, kv_dim, 2, 1),
+         v = both_random(true, rows, kv_dim, 3, 1), y = both_new(BL_F32, true, rows, q_dim),
+         dy = both_random(true, rows, q_dim, 5, 1), sums = both_random(false, heads, rows, 6, 1);
+    both d[] = {both_random(true, rows, q_dim, 7, 1), both_random(true, rows, kv_dim, 8, 1),
+                both_random(true, rows, kv_dim, 9, 1)};
+    int32_t past[8] = {0}, seg_start[9];
+    int64_t seg[16], longest = 0;
+    for (int32_t i = 0; i <= n; i++) seg_start[i] = i;
+    for (int32_t i = 0; i < n; i++) {
+        seg[2 * i] = starts[i];
+        seg[2 * i + 1] = starts[i + 1] - starts[i];
+        longest = BL_MAX(longest, seg[2 * i + 1]);
+    }
+    both start = both_list(BL_I32, starts, n + 1), before = both_list(BL_I32, past, n),
+         at = both_list(BL_I32, seg_start, n + 1), segs = both_list(BL_I64, seg, 2 * n);
+    const double scale = 1 / sqrt((double)dim);
+    assert_ok(gpu->ops->attention(
+        gpu,
+        &(bl_attention_args){
+            .q = q.g,
+            .kv = {.format = BL_KV_ACT, .rows = rows, .heads = kv_heads, .head_dim = dim, .k = k.g, .v = v.g},
+            .y = y.g,
+            .heads = heads,
+            .scale = scale,
+            .n_seq = n,
+            .start = start.g,
+            .past = before.g,
+            .seg = bl_tensor_2d(segs.g.buf, 0, BL_I64, n, 2),
+            .seg_start = at.g,
+            .sums = sums.g},
+        &e));
+    float *made = both_got(y);
+    memcpy(both_f32(y), made, (size_t)(rows * q_dim) * sizeof *made);
+    free(made);
+    bl_attention_grad_args a = {.q = q.c,
+                                .k = k.c,
+                                .v = v.c,
+                                .y = y.c,
+                                .dy = dy.c,
+                                .dq = d[0].c,
+                                .dk = d[1].c,
+                                .dv = d[2].c,
+                                .heads = heads,
+                                .kv_heads = kv_heads,
+                                .head_dim = dim,
+                                .scale = scale,
+                                .n_seq = n,
+                                .start = start.c},
+                           b = a;
+    bl_tensor *on_gpu[] = {&b.q, &b.k, &b.v, &b.y, &b.dy, &b.dq, &b.dk, &b.dv};
+    const both *of[] = {&q, &k, &v, &y, &dy, d, d + 1, d + 2};
+    for (int i = 0; i < 8; i++) *on_gpu[i] = of[i]->g;
+    b.start = start.g;
+    b.sums = sums.g;
+    b.longest = longest;
+    RUN(attention_grad, &a, &b);
+    for (int i = 0; i < 3; i++) {
+        double off = both_nmse(d[i]);
+        if (!(off <= 1e-4)) /* probabilities and their gradients are rounded too */
+            fail_msg("%d heads of %d, %d of keys, %d rows: d%c is off by %g", (int)heads, (int)dim, (int)kv_heads,
+                     (int)rows, "qkv"[i], off);
+    }
+    for (int i = 0; i < 8; i++) both_drop(*of[i]);
+    both_drop(sums);
+    both_drop(start);
+    both_drop(before);
+    both_drop(at);
+    both_drop(segs);
+}
+
+static void a_gradient_begins_with_what_attention_has_left(void **state)
+{
+    static const struct {
+        int64_t heads, kv, dim;
+    } shapes[] = {{4, 2, 128}, {4, 1, 96}, {3, 3, 128}, {4, 2, 64}, {2, 1, 36}};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t s = 0; s < BL_COUNT(shapes); s++) {
+        go_back(shapes[s].heads, shapes[s].kv, shapes[s].dim, 1, (const int32_t[]){0, 200});
+        go_back(shapes[s].heads, shapes[s].kv, shapes[s].dim, 1, (const int32_t[]){0, 1});
+        go_back(shapes[s].heads, shapes[s].kv, shapes[s].dim, 4, (const int32_t[]){0, 1, 130, 130, 322});
+    }
+    go_back(2, 2, 128, 1, (const int32_t[]){0, 1500});
+}
+
 /* A part of a cache of codes: the same bytes. */
 static void same_bytes(const bl_tensor *c, const bl_tensor *g)
 {
@@ -529,6 +619,7 @@ int main(void)
         cmocka_unit_test(statistics_of_channels_are_the_same_numbers),
         cmocka_unit_test(attention_over_segments_of_ragged_sequences),
         cmocka_unit_test(attention_over_codes_of_sequences_that_go_on),
+        cmocka_unit_test(a_gradient_begins_with_what_attention_has_left),
         cmocka_unit_test(losses_and_divergences_are_those_of_plain_c),
         cmocka_unit_test(draws_come_from_the_same_distribution),
     };
