@@ -485,6 +485,36 @@ static void parameters_step_together(void **state)
     for (size_t k = 0; k < BL_COUNT(ends); k++) both_drop(ends[k]);
 }
 
+/* A length's gradient is of what the linear put out without its bias, which activations were rounded with: where that
+ * is 100 times as large, a sixth of a row's gradient is by chance. */
+static void a_large_bias_leaves_a_length_its_gradient(void **state)
+{
+    enum { ROWS = 700, OUT = 136 };
+    static const float large[] = {1, 10, 100};
+    const bl_tensor none = {0};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t i = 0; i < BL_COUNT(large); i++) {
+        both x = both_random(true, ROWS, OUT, 1, 1), y = both_new(BL_F32, true, ROWS, OUT),
+             dy = both_random(true, ROWS, OUT, 2, 1), of_b = both_random(false, OUT, 1, 3, 1),
+             db = both_random(false, OUT, 1, 4, 1), m = both_flat(both_random(false, 1, OUT, 5, 1)),
+             by = both_flat(both_random(false, 1, OUT, 6, 1)),
+             bias = both_flat(both_random(false, 1, OUT, 7, large[i])),
+             dm = both_flat(both_random(false, 1, OUT, 8, 1e-3f));
+        for (int64_t k = 0; k < OUT; k++) both_f32(m)[k] = 1 + fabsf(both_f32(m)[k]);
+        for (int64_t k = 0; k < ROWS * OUT; k++) both_f32(y)[k] = both_f32(x)[k] + both_f32(bias)[k % OUT];
+        both_send(m);
+        both_send(y); /* rounded for both */
+        RUN(dora_grad, (&(bl_dora_grad_args){x.c, dy.c, none, m.c, by.c, of_b.c, db.c, dm.c}),
+            (&(bl_dora_grad_args){y.g, dy.g, bias.g, m.g, by.g, of_b.g, db.g, dm.g}));
+        const double off = both_nmse(dm), most = 5e-6 * large[i] * large[i];
+        print_message("bias %g times as large: dm is off by %.3g of itself\n", (double)large[i], sqrt(off));
+        if (!(off <= most + 1e-5)) fail_msg("bias %g: %g, at most %g", (double)large[i], off, most);
+        both all[] = {x, y, dy, of_b, db, m, by, bias, dm};
+        for (size_t k = 0; k < BL_COUNT(all); k++) both_drop(all[k]);
+    }
+}
+
 /* f32 numbers that bf16 has, so that a sum of few large and opposite ones is not the rounding of its parts. */
 static both short_numbers(int64_t rows, int64_t cols, uint64_t seed)
 {
@@ -552,6 +582,7 @@ int main(void)
         cmocka_unit_test(rounding_by_chance_draws_what_plain_c_draws),
         cmocka_unit_test(optimizer_steps_are_the_same_bits),
         cmocka_unit_test(parameters_step_together),
+        cmocka_unit_test(a_large_bias_leaves_a_length_its_gradient),
         cmocka_unit_test(adapters_that_read_one_input_go_back),
     };
     return gpu_run_tests("gpu_train", tests);
