@@ -41,7 +41,9 @@ const bl_method bl_method_gptq_lora = {
     .cite = "Frantar et al. 2022, arXiv 2210.17323; the baseline of Guo et al. 2023, arXiv 2311.12023",
     .doc = "Weights as gptq rounds them, in groups of 128, then adapters beside them that are trained; the chain "
            "gptq:w4g128+lora has every option of both.",
-    .deviates = "adapters, gradients and moments are fp32",
+    .deviates =
+        "adapters and gradients are fp32 unless --adapter-type bf16, --gradient-type bf16 are said, moments fp32 "
+        "or 8 bits",
     .wbits = 0x11c, /* 2, 3, 4, 8 */
     .needs = BL_NEED_HESSIAN | BL_NEED_TRAINING,
     .ops = bl_gptq_ops,

@@ -57,7 +57,8 @@ const bl_method bl_method_ir_qlora = {
         "Weights in normal floats about a shift of each block of 64 that makes the entropy of its codes largest, and "
         "adapters with short cuts past A and B, whose factors are trained; in the end A and B have them in them. No "
         "base of peft's is these weights, so no files of peft are written.",
-    .deviates = "adapters, gradients and moments are fp32; dropout acts on the inputs of the short cut past A too",
+    .deviates = "adapters and gradients are fp32, moments fp32 or 8 bits; dropout acts on the inputs of the short cut "
+                "past A too",
     .wbits = 0x1c, /* 2, 3, 4 */
     .needs = BL_NEED_TRAINING,
     .opts = rows,

@@ -63,7 +63,9 @@ const bl_method bl_method_qlora = {
         "and adapters beside them that are trained. "
         "With init=pissa or olora the rest that the adapters leave is rounded; no base of peft's is that rest, nor NF3 "
         "or NF2, so no files of peft are written.",
-    .deviates = "adapters, gradients and moments are fp32, not bf16; dora and pissa: as lora's",
+    .deviates =
+        "adapters and gradients are fp32 unless --adapter-type bf16, --gradient-type bf16 are said, moments fp32 "
+        "or 8 bits; dora and pissa: as lora's",
     .needs = BL_NEED_TRAINING,
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -685,8 +685,9 @@ static void weigh_training(const bl_model *m, const bl_train_settings *s, int ad
             adapters += (double)l->adapter[k].a.dim[0] * (double)(l->in + l->out);
     }
     double head = (double)c->vocab * (double)c->dim, trained = adapters > 0 ? adapters : weights + head;
-    double products = adapters > 0 ? 6 : 8, moments = s->eight_bits ? 2 : 8;
-    const double memory = (double)bl_model_bytes(m) + trained * (8 + moments) +
+    double products = adapters > 0 ? 6 : 8, moments = s->eight_bits ? 2 : 8,
+           each = (s->adapter_type ? 2 : 4) + (s->gradient_type ? 2 : 4);
+    const double memory = (double)bl_model_bytes(m) + trained * (each + moments) +
                           rows * (double)sizeof(float) *
                               ((double)(c->n_layers + 12) * (double)c->dim + 6 * (double)c->ffn_dim) +
                           (double)(64 << 20);

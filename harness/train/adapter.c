@@ -124,7 +124,10 @@ bl_status bl_adapter_give(const bl_trainable *t, const char *base, bl_text *conf
         if (w->first[0]) BL_TRY(change_of(t, w, &changes[i], e));
         for (int k = 0; k < 2; k++) {
             const bl_trained *p = &t->param[k ? w->b : w->a];
-            s[n++] = (bl_peft_source){.name = p->name, .value = w->first[0] ? &changes[i].t[k] : &p->value};
+            s[n++] = (bl_peft_source){.name = p->name,
+                                      .value = w->first[0]    ? &changes[i].t[k]
+                                               : p->kept.ndim ? &p->kept
+                                                              : &p->value};
         }
         if (magnitude(t, w) >= 0) {
             const bl_trained *p = &t->param[magnitude(t, w)];

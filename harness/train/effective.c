@@ -1,4 +1,5 @@
 /* effective.c - products with weights that are trained, and their gradients; what is trained and what is not. */
+#include "narrow.h"
 #include "optimizer.h"
 #include "subspace.h"
 #include "taught.h"
@@ -80,6 +81,7 @@ void bl_trainable_free(bl_trainable *t)
     if (!t) return;
     const bl_ops *o = t->m->be->ops;
     bl_trainable_rest(t);
+    bl_narrow_free(t);
     for (size_t i = 0; i < t->n_params; i++) {
         o->buffer_free(t->param[i].grad.buf);
         o->buffer_free(t->param[i].moments);
@@ -541,6 +543,7 @@ bl_status bl_trainable_store(bl_trainable *t, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_weight kept = {0};
+    BL_TRY(bl_narrow_end(t, e));
     for (size_t i = 0; i < t->n; i++) {
         bl_effective *w = &t->w[i];
         if (w->form && w->form->store) BL_TRY(w->form->store(t, w, e));

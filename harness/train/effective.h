@@ -41,6 +41,7 @@ typedef struct bl_low {
 typedef struct bl_trained {
     char name[128];        /* "model.layers.0.mlp.up_proj.weight", "….lora_A" */
     bl_tensor value, grad; /* f32, contiguous, of one shape */
+    bl_tensor kept;        /* bf16, what is kept of a value that is there around its block alone (narrow.h); or none */
     bl_tensor m, v;        /* of the optimizer: f32, or u8 with m_max, v_max; no tensor before its first step */
     bl_tensor m_max, v_max;
     bl_buffer *moments; /* that those are parts of */
@@ -161,6 +162,10 @@ typedef struct bl_pass_room {
     bl_tape *tape;                      /* [n_layers], of which the first or those that are kept are made; NULL: none */
 } bl_pass_room;
 
+typedef struct bl_narrow_part {
+    bl_buffer *kept, *room; /* bf16 of all blocks, f32 of one; NULL: as f32, each parameter's own */
+} bl_narrow_part;
+
 enum { BL_MADE_OFF = -2, BL_MADE_NONE = -1 };
 
 struct bl_trainable {
@@ -185,6 +190,11 @@ struct bl_trainable {
         bl_buffer *room[2];
         int64_t rows;
     } kept;
+    struct { /* narrow.h */
+        bl_narrow_part value, grad;
+        bl_buffer *ids;
+        int64_t rows, block; /* of a block's numbers, 0: nothing is narrow; that the room has the values of, -1: none */
+    } narrow;
     bl_pass_room room;         /* so is this, until bl_trainable_rest */
     int64_t block;             /* that alone is trained; -1: the whole model */
     bl_tensor moment_table[2]; /* f32 [256], of moments of 8 bits */

@@ -1,5 +1,6 @@
 /* gradients.c - forward through all blocks, the loss, and back. */
 #include "gradients.h"
+#include "narrow.h"
 #include "taught.h"
 #include <math.h>
 #include <string.h>
@@ -403,6 +404,7 @@ static bl_status forward(pass *p, const bl_block_hooks *hooks, bl_err *e)
             lent.x = lent.mid = (bl_tensor){0};
             tape = &lent;
         }
+        BL_TRY(bl_narrow_enter(p->t, b, false, e));
         BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, p->stream, hooks, tape, e));
     }
 out:
@@ -421,9 +423,11 @@ static bl_status backward(pass *p, const bl_block_hooks *hooks, bl_err *e)
         if (bl_interrupted() && !p->t->stepping) /* what has made its step cannot make it again */
             return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
         bl_tape *tape = &p->tape[p->t->keep ? b : 0];
+        BL_TRY(bl_narrow_enter(p->t, b, true, e));
         if (!p->t->keep && b < p->m->config.n_layers - 1) /* the last block's is there */
             BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, input_of(p, b), &again, tape, e));
         BL_TRY(bl_block_backward(p->m, b, &p->batch, p->kv, tape, p->stream, b > low, &grads, e));
+        BL_TRY(bl_narrow_leave(p->t, b, e));
     }
     if (low < 0) {
         const bl_effective *w = bl_effective_of(p->t, -1, BL_ROLE_EMBED);

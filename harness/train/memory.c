@@ -1,4 +1,5 @@
 /* memory.c - what a run of training takes, from shapes alone but for what is in memory already. */
+#include "narrow.h"
 #include "trainer.h"
 #include "taught.h"
 #include "harness/model/size.h"
@@ -182,7 +183,9 @@ static bl_status scratch(const bl_trainer *r, int64_t rows, uint64_t *out, bl_er
         a.of[i].scaled = w->linear->n_after == 1 && w->linear->transform[w->linear->n_transforms].kind == BL_T_SCALE;
         a.of[i].turned = w->linear->n_after > 0 && !a.of[i].scaled;
     }
-    for (size_t i = 0; i < t->n_params; i++)
+    size_t first, end; /* the norm is of so many at once */
+    bl_narrow_params(t, 0, &first, &end);
+    for (size_t i = first; i < end; i++)
         if (t->param[i].grad.buf) {
             a.gradients += bl_tensor_count(&t->param[i].grad);
             a.n_gradients++;
@@ -197,15 +200,15 @@ bl_status bl_trainer_memory(const bl_trainer *r, bl_train_memory *out, bl_err *e
     bl_status st = BL_OK;
     const bl_trainable *t = r->t;
     uint64_t now;
-    bl_train_memory m = {0};
+    bl_train_memory m = {.adapters = bl_narrow_bytes(t, false), .gradients = bl_narrow_bytes(t, true)};
     largest l = {.t = t, .valid = r->valid};
 
     for (size_t i = 0; i < t->n_params; i++) {
-        if (t->param[i].grad.buf) m.gradients += bl_tensor_bytes(&t->param[i].grad);
+        if (t->param[i].grad.buf && !t->narrow.grad.kept) m.gradients += bl_tensor_bytes(&t->param[i].grad);
         if (t->param[i].own) m.adapters += t->param[i].own->bytes;
     }
     for (size_t i = 0; i < t->n; i++)
-        if (t->w[i].adapter >= 0) {
+        if (t->w[i].adapter >= 0 && !t->narrow.value.kept) {
             const bl_lowrank *a = &t->w[i].linear->adapter[t->w[i].adapter];
             m.adapters += bl_tensor_bytes(&a->a) + bl_tensor_bytes(&a->b);
         }

@@ -2,16 +2,16 @@
  * the backend or, those that it has no room for, in the host's memory: paged as in QLoRA (Dettmers et al. 2023, section
  * 3), with copies of our own in the place of managed memory. */
 #include "optimizer.h"
+#include "narrow.h"
 #include "subspace.h"
 #include "kernels/base/rng.h"
 #include "kernels/dense.h"
 #include <math.h>
 #include <string.h>
 
-static bl_status norm_of(const bl_trainable *t, double *norm, bl_err *e)
+static bl_status norm_of(bl_trainable *t, double *norm, bl_err *e)
 {
     bl_backend *be = t->m->be;
-    size_t n = 0;
     double sum = 0, *each = bl_new(t->n_params, sizeof *each, e);
     bl_tensor *grad = bl_new(t->n_params, sizeof *grad, e);
     bl_status st = BL_OK;
@@ -20,13 +20,18 @@ static bl_status norm_of(const bl_trainable *t, double *norm, bl_err *e)
         st = BL_E_NOMEM;
         goto out;
     }
-    for (size_t i = 0; i < t->n_params; i++)
-        if (t->param[i].grad.buf) grad[n++] = t->param[i].grad;
     BL_TRY(be->ops->buffer_new(be, t->n_params * sizeof *each, &b, e));
-    const bl_tensor all = bl_tensor_1d(b, 0, BL_F64, (int64_t)n);
-    BL_TRY(be->ops->sq_sums(be, &(bl_sq_sums_args){.x = grad, .n = n, .to = all}, e));
-    BL_TRY(be->ops->download(be, &all, each, e));
-    for (size_t i = 0; i < n; i++) sum += each[i];
+    for (int64_t k = 0; k < bl_narrow_blocks(t); k++) {
+        size_t first, end, n = 0;
+        BL_TRY(bl_narrow_enter(t, k, true, e));
+        bl_narrow_params(t, k, &first, &end);
+        for (size_t i = first; i < end; i++)
+            if (t->param[i].grad.buf) grad[n++] = t->param[i].grad;
+        const bl_tensor all = bl_tensor_1d(b, 0, BL_F64, (int64_t)n);
+        BL_TRY(be->ops->sq_sums(be, &(bl_sq_sums_args){.x = grad, .n = n, .to = all}, e));
+        BL_TRY(be->ops->download(be, &all, each, e));
+        for (size_t i = 0; i < n; i++) sum += each[i];
+    }
     *norm = sqrt(sum);
 out:
     be->ops->buffer_free(b);
@@ -313,19 +318,20 @@ out:
     return st;
 }
 
-/* Of every parameter; those that nothing is special about together. */
-static bl_status all_steps(const bl_adamw *o, bl_trainable *t, double lr, double by, bl_err *e)
+/* Of parameters first .. end; those that nothing is special about together. */
+static bl_status some_steps(const bl_adamw *o, bl_trainable *t, size_t first, size_t end, double lr, double by,
+                            bl_err *e)
 {
     bl_backend *be = t->m->be;
-    bl_adamw_args *plain = bl_new(t->n_params, sizeof *plain, e);
-    bl_adamw8_one *eight = bl_new(t->n_params, sizeof *eight, e);
+    bl_adamw_args *plain = bl_new(end - first, sizeof *plain, e);
+    bl_adamw8_one *eight = bl_new(end - first, sizeof *eight, e);
     bl_status st = BL_OK;
     size_t n = 0, n8 = 0;
     if (!plain || !eight) {
         st = BL_E_NOMEM;
         goto out;
     }
-    for (size_t i = 0; i < t->n_params; i++) {
+    for (size_t i = first; i < end; i++) {
         const bl_trained *p = &t->param[i];
         if (!p->grad.buf) continue; /* its step was made */
         if (p->host || p->packed || p->low.rank) {
@@ -339,6 +345,20 @@ static bl_status all_steps(const bl_adamw *o, bl_trainable *t, double lr, double
 out:
     bl_free(plain);
     bl_free(eight);
+    return st;
+}
+
+static bl_status all_steps(const bl_adamw *o, bl_trainable *t, double lr, double by, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (int64_t k = 0; k < bl_narrow_blocks(t); k++) {
+        size_t first, end;
+        BL_TRY(bl_narrow_enter(t, k, true, e));
+        bl_narrow_params(t, k, &first, &end);
+        BL_TRY(some_steps(o, t, first, end, lr, by, e));
+        BL_TRY(bl_narrow_stepped(t, k, e));
+    }
+out:
     return st;
 }
 

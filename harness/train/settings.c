@@ -8,6 +8,7 @@
 typedef struct whole { /* what offsets of the rows are of */
     bl_train_settings s;
 } whole;
+const char *const bl_narrow_types[] = {"fp32", "bf16", NULL};
 const bl_opt bl_train_rows[] = {BL_TRAIN_ROWS(whole, s), {0}};
 
 static bool parse_betas(const char *text, double *first, double *second)

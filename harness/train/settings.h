@@ -17,9 +17,11 @@ typedef struct bl_train_settings {
     int format, schedule;                            /* bl_sample_format, bl_schedule_kind */
     int64_t seqlen, batch, accumulate, steps, warmup, cycles, save_every, valid_every;
     double lr, least, eps, decay, clip;
+    int adapter_type, gradient_type; /* 1: bf16 */
     bool pack, eight_bits, keep_activations;
 } bl_train_settings;
 extern const char *const bl_sample_formats[]; /* samples.h */
+extern const char *const bl_narrow_types[];
 /* clang-format off */
 #define BL_TRAIN_ROWS(type, member) \
     {"data", BL_OPT_TEXT, .at = offsetof(type, member.data), .arg = "FILE", .doc = "what is trained on"}, \
@@ -53,6 +55,11 @@ extern const char *const bl_sample_formats[]; /* samples.h */
     {"clip", BL_OPT_REAL, .min = 0, .max = 1e6, .def.r = 1, .at = offsetof(type, member.clip), .arg = "X", \
      .doc = "most that the norm of all gradients may be; 0: anything"}, \
     {"eight-bits", BL_OPT_BOOL, .at = offsetof(type, member.eight_bits), .doc = "moments of AdamW in 8 bits"}, \
+    {"adapter-type", BL_OPT_CHOICE, .choices = bl_narrow_types, .at = offsetof(type, member.adapter_type), \
+     .doc = "of adapters in memory and in the files of peft; bf16: rounded to nearest after each step, which AdamW " \
+            "makes in fp32"}, \
+    {"gradient-type", BL_OPT_CHOICE, .choices = bl_narrow_types, .at = offsetof(type, member.gradient_type), \
+     .doc = "of the gradients of adapters; bf16: rounded to nearest after each pass of a step"}, \
     {"schedule", BL_OPT_CHOICE, .choices = bl_schedule_names, .def.choice = BL_SCHEDULE_CONSTANT, \
      .at = offsetof(type, member.schedule), \
      .doc = "of the learning rate, as transformers has it; ramp: min(1, step / warm-up)"}, \

@@ -2,6 +2,7 @@
 #include "stage.h"
 #include "adapter.h"
 #include "curve_out.h"
+#include "narrow.h"
 #include "kernels/base/fs.h"
 #include <string.h>
 
@@ -100,6 +101,11 @@ static bl_status prepare(job *k, bl_hash identity, bl_err *e)
     BL_TRY(run->method->learns(run, t, e));
     if (s->accumulate > 1) BL_TRY(bl_train_packed_hold(t, e));
     BL_TRY(begin_as(k, e));
+    st = bl_train_narrow(t, s->adapter_type, s->gradient_type, e);
+    if (st != BL_OK) {
+        bl_within(e, "%s", k->text);
+        goto out;
+    }
     BL_TRY(bl_trainer_page(&k->r, e));
     BL_TRY(go_on(k, e));
 out:
@@ -157,7 +163,11 @@ bl_status bl_train_stage(const bl_method_run *run, const char *text, const char 
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(prepare(&k, identity, e));
+    st = prepare(&k, identity, e);
+    if (st == BL_E_DEVMEM)
+        bl_within(e, "what is trained does not fit beside the model; fewer numbers of it (--method), or --adapter-type "
+                     "and --gradient-type bf16 need less");
+    if (st != BL_OK) goto out;
     BL_TRY(bl_trainer_memory(&k.r, &memory, e));
     bl_train_memory_line(&memory, line);
     bl_log(BL_LOG_INFO, "%s: %s", text, line);

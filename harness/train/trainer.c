@@ -122,7 +122,9 @@ static bl_status one_step(bl_trainer *r, gathered *g, bl_err *e)
         BL_TRY(gather(r, k * each, each, g, e));
         r->tokens += g->b.start[g->b.n_seq];
         if (!bl_train_batch_tokens(&g->b)) continue;
-        BL_TRY(bl_gradients(r->t, &g->b, 1 / (double)n, &nll, e));
+        st = bl_gradients(r->t, &g->b, 1 / (double)n, &nll, e);
+        if (st == BL_E_NUMERIC) bl_within(e, "step %lld", (long long)r->step + 1);
+        if (st != BL_OK) goto out;
         sum += nll;
     }
     p.loss = sum / (double)n;

@@ -1,5 +1,6 @@
 /* trainer_state.c - the state of a run as a file: 16 bytes of name, the length of a JSON header, the header, the bytes
  * of all parameters and moments in their order, XXH3-128 of all that. Numbers are those of this machine. */
+#include "narrow.h"
 #include "trainer.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
@@ -14,7 +15,7 @@ static bool part_of(const bl_trainer *r, const bl_trained *p, int k, bl_tensor *
 {
     const int n = p->packed ? p->packed->weight.n_parts : 1;
     if (k >= n) return bl_adamw_moment(&r->optimizer, p, k - n, tensor, at, bytes);
-    *tensor = p->packed ? p->packed->weight.part[k] : p->value;
+    *tensor = p->packed ? p->packed->weight.part[k] : p->kept.ndim ? p->kept : p->value;
     *at = NULL;
     *bytes = bl_tensor_bytes(tensor);
     return true;
@@ -178,6 +179,7 @@ static bl_status take(bl_trainer *r, const uint8_t *p, const bl_json *header, bl
             else BL_TRY(be->ops->upload(be, &x, p, e));
         }
     BL_TRY(be->ops->sync(be, e)); /* before the file goes */
+    bl_narrow_changed(r->t);
     BL_TRY(bl_trainable_make(r->t, e));
     r->step = r->optimizer.step = step;
     r->t->pass = (uint32_t)pass;
