@@ -16,6 +16,8 @@ bl_status bl_lora_targets(const bl_lora_opts *o, uint32_t *out, bl_err *e)
         if (!bit || *out & bit)
             return bl_fail(e, BL_E_CONFIG, "targets: '%.*s' is no linear of a block, or comes twice", (int)n, at);
         *out |= bit;
+        if (at[n] && !at[n + 1])
+            return bl_fail(e, BL_E_CONFIG, "targets: found '%s', expected a linear after the last colon", o->targets);
         at += n + (at[n] == ':');
     }
     return BL_OK;
@@ -57,6 +59,8 @@ bl_status bl_lora_check(const bl_method_run *r, const bl_lora_opts *o, bl_err *e
     char what[24];
     bl_status st = o->dora ? plain_linears(r, o, e) : BL_OK;
     if (st != BL_OK) return st;
+    if (o->init == BL_INIT_ZERO && !(o->alpha > 0))
+        return bl_fail(e, BL_E_CONFIG, "alpha is %g, expected above 0: it is what adapters count", o->alpha);
     if (o->init == BL_INIT_ZERO) return bl_lora_targets(o, &targets, e);
     snprintf(what, sizeof what, "init=%s", bl_lora_inits[o->init]);
     return bl_lora_needs_dense(r, o, what, e);

@@ -80,7 +80,8 @@ static bl_status add(bl_samples_reader *r, const bl_json *row, line *l, bl_err *
     BL_TRY(need_list(ids, "ids", e));
     if (mask) BL_TRY(need_list(mask, "mask", e));
     if (mask && bl_json_size(mask) != bl_json_size(ids))
-        return bl_fail(e, BL_E_FORMAT, "%zu ids and %zu marks of the mask", bl_json_size(ids), bl_json_size(mask));
+        return bl_fail(e, BL_E_FORMAT, "the mask has %zu marks, expected %zu, one for each id", bl_json_size(mask),
+                       bl_json_size(ids));
     size_t n = bl_json_size(ids);
     if (n == 0) return bl_fail(e, BL_E_FORMAT, "no ids");
     BL_TRY(bl_grow(&l->ids, &l->cap_ids, n, sizeof *l->ids, e));
@@ -104,7 +105,7 @@ static bl_status read_ids(bl_samples_reader *r, const char *path, bl_err *e)
     bl_status st = BL_OK;
     bl_json *row = NULL;
     line l = {0};
-    char *text = NULL, name[32];
+    char *text = NULL, *name = NULL;
     size_t n;
     int64_t number = 0;
 
@@ -112,15 +113,16 @@ static bl_status read_ids(bl_samples_reader *r, const char *path, bl_err *e)
     for (size_t at = 0; at < n;) {
         const char *end = memchr(text + at, '\n', n - at);
         size_t len = end ? (size_t)(end - text) - at : n - at;
-        snprintf(name, sizeof name, "line %lld", (long long)++number);
+        bl_free(name);
+        if (!(name = bl_format_text(e, "%s:%lld", path, (long long)++number))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         if (strspn(text + at, " \t\r") < len) {
             st = bl_json_parse(text + at, len, name, BL_JSON_PLAIN, &row, e);
             if (st == BL_OK && (st = add(r, row, &l, e)) != BL_OK && !strstr(e ? e->text : "", name))
                 bl_within(e, "%s", name);
-            if (st != BL_OK) {
-                bl_within(e, "%s", path);
-                goto out;
-            }
+            if (st != BL_OK) goto out;
             bl_json_free(row);
             row = NULL;
         }
@@ -130,6 +132,7 @@ out:
     bl_json_free(row);
     bl_free(l.ids);
     bl_free(l.mask);
+    bl_free(name);
     bl_free(text);
     return st;
 }

@@ -107,7 +107,7 @@ static bl_status alpaca(const bl_json *row, example *x, bl_err *e)
     bl_text_addf(&x->text, "### Instruction:\n%s\n\n", instruction);
     if (has) bl_text_addf(&x->text, "### Input:\n%s\n\n", input);
     bl_text_add(&x->text, "### Response:");
-    BL_TRY(add_counted(x, output, e));
+    BL_TRY(add_counted(x, output, e)); /* "" too, of which published sets have some: the end counts */
     x->ends = true;
 out:
     return st;
@@ -165,7 +165,8 @@ static bl_status chat(const bl_json *row, example *x, bl_err *e)
         return bl_fail(e, BL_E_FORMAT, "'%s' is no list", bl_json_key(list));
     for (const bl_json *t = list ? bl_json_first(list) : NULL; t; t = bl_json_next(t))
         BL_TRY(one_turn(t, named != NULL, x, e));
-    if (list && !x->n) return bl_fail(e, BL_E_FORMAT, "the assistant says nothing in it");
+    if (list && !x->n)
+        return bl_fail(e, BL_E_FORMAT, "no turn of the assistant, expected at least one: nothing else counts");
     if (list) goto out;
     BL_TRY(maybe(row, "text", &text, e));
     BL_TRY(maybe(row, "input", &input, e));

@@ -21,13 +21,34 @@ static bool parse_betas(const char *text, double *first, double *second)
     return end != at && !*end && *first >= 0 && *first < 1 && *second >= 0 && *second < 1;
 }
 
+/* What is said and would change nothing. */
+static bl_status all_of_use(const bl_train_settings *s, bl_err *e)
+{
+    const bl_schedule_kind k = (bl_schedule_kind)s->schedule;
+    const struct {
+        bool idle;
+        const char *name, *is_for;
+    } rows[] = {
+        {s->warmup > 0 && k == BL_SCHEDULE_CONSTANT, "warmup", "another schedule: constant_with_warmup, cosine, ramp"},
+        {s->cycles != 1 && k != BL_SCHEDULE_COSINE_RESTART, "cycles", "schedule cosine_with_restarts"},
+        {s->least > 0 && k != BL_SCHEDULE_COSINE_MIN, "least", "schedule cosine_with_min_lr"},
+        {s->valid_every > 0 && !s->valid, "valid-every", "a run with a validation text (valid)"},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++)
+        if (rows[i].idle)
+            return bl_fail(e, BL_E_CONFIG, "%s does nothing with schedule %s; it is for %s", rows[i].name,
+                           bl_schedule_names[k], rows[i].is_for);
+    return BL_OK;
+}
+
 bl_status bl_train_settings_check(const bl_train_settings *s, bl_err *e)
 {
     double b1, b2;
-    if (!s->data) return bl_fail(e, BL_E_CONFIG, "training needs --data FILE");
+    if (!s->data) return bl_fail(e, BL_E_CONFIG, "data is missing, expected the file to train on");
     if (!parse_betas(s->betas, &b1, &b2))
         return bl_fail(e, BL_E_CONFIG, "--betas: found '%s', expected two from 0 on and below 1, like 0.9:0.999",
                        s->betas);
+    if (all_of_use(s, e) != BL_OK) return BL_E_CONFIG;
     if (s->batch % s->accumulate)
         return bl_fail(e, BL_E_CONFIG, "a step of %lld sequences cannot be spread over %lld passes",
                        (long long)s->batch, (long long)s->accumulate);

@@ -67,6 +67,8 @@ bl_status bl_opt_unknown(const bl_opt *rows, const char *name, const char *where
         if (r->name) names[n++] = r->name;
     names[n] = NULL;
     const char *near = bl_nearest(name, names);
+    for (size_t i = 0; !near && i < n && strlen(name) >= 4; i++)
+        if (strstr(names[i], name)) near = names[i];
     bl_status st = near ? bl_fail(e, BL_E_CONFIG, "unknown option '%s%.200s'; did you mean %s%s?", dashes, name, dashes,
                                   near)
                         : bl_fail(e, BL_E_CONFIG, "unknown option '%s%.200s'", dashes, name);

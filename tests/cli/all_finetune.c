@@ -371,11 +371,22 @@ static void what_cannot_be_trained_is_refused_in_a_sentence(void **state)
          "lora+rtn:w4g128: rtn is not trained; bitladder quantize applies it to what training wrote"},
         {{"--method", "lora+targets=q_proj:x_proj", "--data", "@dir/three.jsonl", "-o", "@dir/no"}, "'x_proj'"},
         {{"--method", "lora", "--data", "@dir/absent", "-o", "@dir/no"}, "absent"},
-        {{"--method", "lora", "--data", "@dir/odd.jsonl", "-o", "@dir/no"}, "odd.jsonl: line 2: id 300"},
+        {{"--method", "lora", "--data", "@dir/odd.jsonl", "-o", "@dir/no"}, "odd.jsonl:2: id 300"},
         {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--betas", "0.9"}, "--betas: found '0.9'"},
         {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--batch", "3", "--accumulate", "2"},
          "a step of 3 sequences cannot be spread over 2 passes"},
         {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@model"}, "output path"},
+        {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--warmup", "5"},
+         "warmup does nothing with schedule constant"},
+        {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--least", "0.5"},
+         "least does nothing with schedule constant; it is for schedule cosine_with_min_lr"},
+        {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--schedule", "cosine", "--cycles", "3"},
+         "cycles does nothing with schedule cosine"},
+        {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--valid-every", "1"},
+         "valid-every does nothing"},
+        {{"--method", "lora+alpha=0", "--data", "@dir/three.jsonl", "-o", "@dir/no"}, "alpha is 0, expected above 0"},
+        {{"--method", "lora+targets=q_proj:", "--data", "@dir/three.jsonl", "-o", "@dir/no"},
+         "expected a linear after the last colon"},
     };
     (void)state;
     study_write(S.dir, "three.jsonl", lines);

@@ -129,6 +129,7 @@ static void bad_values_are_refused_with_what_is_possible(void **state)
         {"symmetric", "maybe", "spec", "'maybe' is not true or false"},
         {"range", "minmx", "spec", "spec: range: 'minmx' is not one of zero, minmax, clip_range; did you mean minmax?"},
         {"wbit", "4", "spec", "spec: unknown option 'wbit'; did you mean wbits?"},
+        {"factor", "4", "spec", "spec: unknown option 'factor'; did you mean damp-factor?"},
         {"zzzzzzzz", "4", NULL, "unknown option 'zzzzzzzz'"},
     };
     bl_err e;

@@ -64,6 +64,10 @@ static void the_text_of_an_example_is_that_of_its_template_and_its_answer_counts
          "^Below is an instruction that describes a task. Write a response that appropriately completes the "
          "request.\n\n### Instruction:\nAdd 2 and {3}.\n\n### Response:5$",
          "5$"},
+        {BL_SAMPLES_ALPACA, "{\"instruction\": \"Say nothing.\", \"output\": \"\"}",
+         "^Below is an instruction that describes a task. Write a response that appropriately completes the "
+         "request.\n\n### Instruction:\nSay nothing.\n\n### Response:$",
+         "$"},
         {BL_SAMPLES_ALPACA,
          "{\"instruction\": \"Say its ### color.\", \"input\": \"the sky\", \"output\": \"blue\", \"category\": 3}",
          "^Below is an instruction that describes a task, paired with an input that provides further context. Write a "
@@ -166,7 +170,8 @@ static void an_example_that_is_something_else_is_refused_by_file_and_line(void *
         {BL_SAMPLES_ALPACA, "[3]", "no object"},
         {BL_SAMPLES_CHAT, "{\"messages\": [{\"role\": \"tool\", \"content\": \"a\"}]}", ":1: a turn of 'tool'"},
         {BL_SAMPLES_CHAT, "{\"messages\": [{\"role\": \"user\"}]}", "'content' is missing"},
-        {BL_SAMPLES_CHAT, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", "the assistant says nothing"},
+        {BL_SAMPLES_CHAT, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}",
+         "no turn of the assistant, expected"},
         {BL_SAMPLES_CHAT, "{\"messages\": \"a\"}", "'messages' is no list"},
         {BL_SAMPLES_CHAT, "{\"text\": \"a\"}", "its text has no turn '### Assistant:'"},
         {BL_SAMPLES_CHAT, "{\"prompt\": \"a\"}", "found none of 'messages', 'conversations', 'text', 'output'"},

@@ -503,16 +503,16 @@ static void a_line_that_is_something_else_is_refused_by_its_number(void **state)
     static const struct {
         const char *text, *says;
     } rows[] = {
-        {"{\"ids\": [1]}\n{\"ids\": [1, 13]}\n", "line 2: id 13, expected 0 to 12"},
-        {"{\"ids\": [1, -1]}\n", "line 1: id -1"},
-        {"\n{\"ids\": [1, 2], \"mask\": [1]}\n", "line 2: 2 ids and 1 marks"},
-        {"{\"ids\": [1, 2], \"mask\": [1, 2]}\n", "line 1: mask 2, expected 0 or 1"},
-        {"{\"ids\": 3}\n", "line 1: 'ids' is no list"},
-        {"{\"ids\": []}\n", "line 1: no ids"},
-        {"{\"mask\": []}\n", "line 1: 'ids' is missing"},
+        {"{\"ids\": [1]}\n{\"ids\": [1, 13]}\n", ".jsonl:2: id 13, expected 0 to 12"},
+        {"{\"ids\": [1, -1]}\n", ".jsonl:1: id -1"},
+        {"\n{\"ids\": [1, 2], \"mask\": [1]}\n", ".jsonl:2: the mask has 1 marks, expected 2"},
+        {"{\"ids\": [1, 2], \"mask\": [1, 2]}\n", ".jsonl:1: mask 2, expected 0 or 1"},
+        {"{\"ids\": 3}\n", ".jsonl:1: 'ids' is no list"},
+        {"{\"ids\": []}\n", ".jsonl:1: no ids"},
+        {"{\"mask\": []}\n", ".jsonl:1: 'ids' is missing"},
         {"{\"ids\": [1], \"weights\": [1]}\n", "weights"},
-        {"{\"ids\": [1.5]}\n", "line 1"},
-        {"{\"ids\": [1]}\n{\"ids\": [1\n", "line 2"},
+        {"{\"ids\": [1.5]}\n", ".jsonl:1"},
+        {"{\"ids\": [1]}\n{\"ids\": [1\n", ".jsonl:2"},
         {"\n\n", "no lines"},
         {"", "no lines"},
     };
