@@ -72,8 +72,8 @@ const bl_method bl_method_loftq = {
     .cite = "Li et al. 2023, arXiv 2310.08659",
     .doc =
         "Weights in groups of 64, rounded to what the adapters leave, and adapters that begin as the largest part of "
-        "what rounding lost: rounds=1 is most of the gain. The base in the directory is not the rounded weight "
-        "alone, so no files of peft are written.",
+        "what rounding lost: rounds=1 is most of the gain. Files of peft are beside it; their base is "
+        "these weights, not the model as it was (export --without-adapters).",
     .deviates = "integers span their group, which the paper clips at two deviations of the whole weight first; factors "
                 "are divided by the root of their scale\n"
                 "singular vectors of matrices of 1024 and more on both sides are near ones, in five passes",

@@ -16,12 +16,14 @@ typedef struct opts {
     bl_lora_opts lora;
     double bits;
     int64_t rounds, grid_rounds;
-    int grid, solver;
+    int grid, solver, adapters;
     bool plain, exact;
 } opts;
 enum { GRID_27, GRID_243 };
 enum { HULL, GLPK };
-static const char *const grids[] = {"27", "243", NULL}, *const solvers[] = {"hull", "glpk", NULL};
+enum { AS_F32, AS_NF8 };
+static const char *const grids[] = {"27", "243", NULL}, *const solvers[] = {"hull", "glpk", NULL},
+                         *const kept[] = {"f32", "nf8", NULL};
 static const bl_opt rows[] = {
     {"bits", BL_OPT_REAL, .min = 2.25, .max = 4.75, .def.r = 2.75, .at = offsetof(opts, bits), .arg = "X",
      .doc =
@@ -39,10 +41,14 @@ static const bl_opt rows[] = {
      .doc = "all errors count alike: no Fisher information, and no calibration text"},
     {"exact", BL_OPT_BOOL, .at = offsetof(opts, exact),
      .doc = "singular vectors of whole matrices, not near ones within a subspace"},
+    {"adapters", BL_OPT_CHOICE, .choices = kept, .at = offsetof(opts, adapters),
+     .doc = "what they are kept as after training; nf8: 8 bits, scales of 64 coded in 8 bits more, as Q's"},
     BL_LORA_ROWS_OF(opts, lora, 64, 16),
     {0}};
 
 static unsigned spares(const void *o) { return ((const opts *)o)->plain ? BL_NEED_GRADIENTS : 0; }
+
+static const bl_format *adapters_of(const opts *o) { return o->adapters == AS_NF8 ? bl_format_find("nf8_lq") : NULL; }
 
 static bl_status check(const bl_method_run *r, bl_err *e)
 {
@@ -328,6 +334,7 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
         BL_TRY(decompose(r, &p, b, e));
     }
     BL_TRY(bl_train_lora(t, &lora, e));
+    t->adapters_as = adapters_of(o);
     for (size_t i = 0; i < r->model->n_linears; i++) BL_TRY(give(&p, t, i, e));
 out:
     plan_free(r, &p);
@@ -342,7 +349,10 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     const bl_lq_config *c = bl_lq_guess(r->model, lin, o->bits, grid, n);
     *format = bl_lq_format(c);
     *shape = bl_lq_shape(c, lin);
+    const int before = lin->n_adapters;
     bl_lora_predict(&o->lora, lin);
+    if (adapters_of(o) && lin->n_adapters > before)
+        (void)bl_linear_pack_adapter(r->be, lin, adapters_of(o), NULL); /* without memory a plan says less */
     return true;
 }
 
@@ -353,8 +363,9 @@ const bl_method bl_method_lq_lora = {
     .cite = "Guo et al. 2023, arXiv 2311.12023",
     .doc = "Each matrix is a quantized one (normal floats of 2 to 4 bits, scales coded too) and adapters, found in "
            "turns so that what is lost is least by the Fisher information of calibration text; which configuration a "
-           "matrix gets is an integer program within a budget: lq-lora:2.75. Adapters are trained beside it. No base "
-           "of peft's is these weights, so no files of peft are written.",
+           "matrix gets is an integer program within a budget: lq-lora:2.75. Adapters are trained beside it, and with "
+           "adapters=nf8 kept in 8 bits (the curve is of those in f32). The "
+           "base of the files of peft is these weights (export --without-adapters).",
     .deviates = "the iterate of least error is kept, not the last\n"
                 "configurations are chosen by their errors after grid-rounds, not all rounds\n"
                 "near singular vectors of later rounds are found from those of the round before in one pass\n"

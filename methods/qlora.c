@@ -61,8 +61,8 @@ const bl_method bl_method_qlora = {
     .doc =
         "Weights in NF4 or FP4 (or, with three and two bits, NF3 or NF2), blocks of 64 with double-quantized scales, "
         "and adapters beside them that are trained. "
-        "With init=pissa or olora the rest that the adapters leave is rounded; no base of peft's is that rest, nor NF3 "
-        "or NF2, so no files of peft are written.",
+        "With init=pissa or olora the rest that the adapters leave is rounded; that rest, or NF3 or NF2, is the "
+        "base of the files of peft (export --without-adapters).",
     .deviates =
         "adapters and gradients are fp32 unless --adapter-type bf16, --gradient-type bf16 are said, moments fp32 "
         "or 8 bits; dora and pissa: as lora's",

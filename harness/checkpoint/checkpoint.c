@@ -256,7 +256,12 @@ uint64_t bl_checkpoint_bytes(const bl_checkpoint *c)
         const bl_stored *t = &c->stored[i];
         for (int p = 0; p < t->n_parts; p++) n += t->part[p].bytes;
         for (int k = 0; k < t->n_transforms + t->n_after; k++) n += t->transform[k].extent.bytes;
-        for (int k = 0; k < t->n_adapters; k++) n += t->adapter[k].a.bytes + t->adapter[k].b.bytes;
+        for (int k = 0; k < t->n_adapters; k++) {
+            const bl_stored_adapter *a = &t->adapter[k];
+            n += a->a.bytes + a->b.bytes;
+            for (int m = 0; a->packed && m < 2; m++)
+                for (int p = 0; p < a->packed[m].n_parts; p++) n += a->packed[m].part[p].bytes;
+        }
     }
     return n;
 }

@@ -32,12 +32,14 @@ typedef struct bl_stored_transform {
     bl_transform t;   /* data: type and shape, no buffer; ndim 0: none */
     bl_extent extent; /* of the data */
 } bl_stored_transform;
+typedef struct bl_stored bl_stored;
 typedef struct bl_stored_adapter {
     int64_t rank;
     float scale;
-    bl_extent a, b; /* f32 [rank, in], [out, rank] */
+    bl_extent a, b;          /* f32 [rank, in], [out, rank] */
+    const bl_stored *packed; /* [2], or those as matrices in a format, their numbers in row order; NULL: as f32 */
 } bl_stored_adapter;
-typedef struct bl_stored {
+struct bl_stored {
     const char *name;
     bl_role role;
     int64_t block;           /* -1: none */
@@ -52,7 +54,7 @@ typedef struct bl_stored {
     int n_transforms, n_after;            /* of the input, of the output */
     const bl_stored_adapter *adapter;
     int n_adapters;
-} bl_stored;
+};
 /* A step on the way from the source to a saved model. */
 typedef struct bl_stage {
     const char *text;             /* of the method: "rtn:w4g64" */

@@ -34,13 +34,16 @@ static bl_dtype type_of(const writing *x, const bl_stored *t)
 static const char *torch_type(bl_dtype t) { return t == BL_F32 ? "float32" : t == BL_F16 ? "float16" : "bfloat16"; }
 
 /* A dense directory has nothing but weights. */
-static bl_status check_dense(const bl_checkpoint *c, bl_err *e)
+static bl_status check_dense(const bl_checkpoint *c, bool without, bl_err *e)
 {
     for (size_t i = 0; i < c->n; i++) {
         const bl_stored *t = &c->stored[i];
-        const char *what = t->act.bits     ? "its inputs are quantized"
-                           : t->n_adapters ? "it has an adapter"
-                                           : bl_export_transformed(t, true);
+        const bool lengths = t->n_after == 1 && t->transform[t->n_transforms].t.kind == BL_T_SCALE; /* of DoRA */
+        bl_stored rest = *t;
+        if (without && t->n_adapters && lengths) rest.n_after = 0;
+        const char *what = t->act.bits                 ? "its inputs are quantized"
+                           : t->n_adapters && !without ? "it has an adapter"
+                                                       : bl_export_transformed(&rest, true);
         if (what)
             return bl_fail(e, BL_E_UNSUPPORTED, "%s: %s; a dense checkpoint has no place for that", t->name, what);
     }
@@ -175,7 +178,7 @@ bl_status bl_export(bl_checkpoint *c, const bl_export_how *how, const char *dir,
 
     if (bl_exists(dir)) return bl_fail(e, BL_E_CONFIG, "output path %s exists already", dir);
     if (how->kind) BL_TRY(bl_export_packing(c, how->kind, &x.p, e));
-    else BL_TRY(check_dense(c, e));
+    else BL_TRY(check_dense(c, how->without, e));
     BL_TRY(bl_export_config(c, &x.p, torch_type(type_of(&x, &c->stored[0])), &config, e));
     if (!(temp = bl_format_text(e, "%s.tmp.%ld", dir, (long)getpid())) || !(json = bl_join(temp, "config.json", e)) ||
         !(weights = bl_join(temp, "model.safetensors", e))) {

@@ -5,9 +5,9 @@
  *     BL_TRY(bl_export(c, &(bl_export_how){ .kind = BL_PACKED_GPTQ }, "smollm2-gptq", e));
  *
  * Codes, scales and zeros are written as they are; what a layout cannot express (other formats, widths, zeros between
- * codes, transforms, adapters, quantized activations) is refused with parameter and reason, before anything is written.
- * The directory appears by rename. Reading it again gives the same parameters: the same fingerprint, but for the type
- * of a dense export.
+ * codes, transforms, adapters that are not to be left out, quantized activations) is refused with parameter and reason,
+ * before anything is written. The directory appears by rename. Reading it again gives the same parameters: the same
+ * fingerprint, but for the type of a dense export.
  */
 #ifndef BL_HARNESS_CHECKPOINT_EXPORT_H
 #define BL_HARNESS_CHECKPOINT_EXPORT_H
@@ -16,6 +16,7 @@
 typedef struct bl_export_how {
     bl_packing_kind kind; /* NOT: dense */
     bl_dtype type;        /* dense: F32, F16 or BF16 */
+    bool without;         /* dense: adapters are left out, and the scales of outputs that DoRA learned beside them */
 } bl_export_how;
 bl_status bl_export(bl_checkpoint *c, const bl_export_how *how, const char *dir, bl_err *e);
 

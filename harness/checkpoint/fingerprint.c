@@ -56,6 +56,7 @@ static void hash_shape(bl_hasher *h, const bl_stored *t)
         bl_hash_text(h, "adapter");
         bl_hash_u64(h, (uint64_t)t->adapter[i].rank);
         bl_hash_add(h, &t->adapter[i].scale, sizeof t->adapter[i].scale);
+        for (int k = 0; t->adapter[i].packed && k < 2; k++) hash_shape(h, &t->adapter[i].packed[k]);
     }
 }
 
@@ -65,8 +66,20 @@ static bool extent_at(const bl_stored *t, int i, bl_extent *out)
     int transforms = t->n_transforms + t->n_after;
     if (i < t->n_parts) *out = t->part[i];
     else if ((i -= t->n_parts) < transforms) *out = t->transform[i].extent;
-    else if ((i -= transforms) < 2 * t->n_adapters) *out = i % 2 ? t->adapter[i / 2].b : t->adapter[i / 2].a;
-    else return false;
+    else {
+        i -= transforms;
+        for (int k = 0; k < 2 * t->n_adapters; k++) {
+            const bl_stored_adapter *a = &t->adapter[k / 2];
+            const bl_stored *packed = a->packed ? &a->packed[k % 2] : NULL;
+            const int n = packed ? packed->n_parts : 1;
+            if (i < n) {
+                *out = packed ? packed->part[i] : k % 2 ? a->b : a->a;
+                return true;
+            }
+            i -= n;
+        }
+        return false;
+    }
     return true;
 }
 
@@ -368,20 +381,6 @@ static bl_status verify_extra(const bl_checkpoint *c, const bl_stored *t, const 
                    which);
 }
 
-static bl_status verify_extras(const bl_checkpoint *c, const bl_stored *t, bl_err *e)
-{
-    bl_status st = BL_OK;
-    for (int i = 0; i < t->n_transforms + t->n_after; i++)
-        if (t->transform[i].t.data.ndim && t->transform[i].t.data.dtype == BL_F32)
-            BL_TRY(verify_extra(c, t, "transform", i, &t->transform[i].extent, e));
-    for (int i = 0; i < t->n_adapters; i++) {
-        BL_TRY(verify_extra(c, t, "adapter", i, &t->adapter[i].a, e));
-        BL_TRY(verify_extra(c, t, "adapter", i, &t->adapter[i].b, e));
-    }
-out:
-    return st;
-}
-
 static bl_status verify_weight(bl_checkpoint *c, const bl_stored *t, bl_err *e)
 {
     bl_part_spec spec[BL_MAX_PARTS];
@@ -405,6 +404,22 @@ static bl_status verify_weight(bl_checkpoint *c, const bl_stored *t, bl_err *e)
     }
     bl_status st = first <= last ? decode_rows(c, t, first, last - first + 1, e) : BL_OK;
     for (int i = 0; i < t->n_parts; i++) bl_map_drop(&c->map[t->part[i].file], t->part[i].offset, t->part[i].bytes);
+    return st;
+}
+
+static bl_status verify_extras(bl_checkpoint *c, const bl_stored *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (int i = 0; i < t->n_transforms + t->n_after; i++)
+        if (t->transform[i].t.data.ndim && t->transform[i].t.data.dtype == BL_F32)
+            BL_TRY(verify_extra(c, t, "transform", i, &t->transform[i].extent, e));
+    for (int i = 0; i < t->n_adapters; i++) {
+        const bl_stored_adapter *a = &t->adapter[i];
+        for (int k = 0; k < 2; k++)
+            BL_TRY(a->packed ? verify_weight(c, &a->packed[k], e)
+                             : verify_extra(c, t, "adapter", i, k ? &a->b : &a->a, e));
+    }
+out:
     return st;
 }
 

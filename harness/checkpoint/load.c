@@ -159,7 +159,9 @@ void bl_checkpoint_want(bl_checkpoint *c, const bl_stored *t)
     for (int i = 0; i < t->n_parts; i++) want(c, &t->part[i]);
     for (int i = 0; i < t->n_transforms + t->n_after; i++) want(c, &t->transform[i].extent);
     for (int i = 0; i < t->n_adapters; i++) {
+        const bl_stored *packed = t->adapter[i].packed;
         want(c, &t->adapter[i].a);
         want(c, &t->adapter[i].b);
+        for (int k = 0; packed && k < 2; k++) bl_checkpoint_want(c, &packed[k]);
     }
 }

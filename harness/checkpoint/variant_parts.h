@@ -10,8 +10,8 @@
  *
  * Every part of a parameter is one tensor: "model.layers.0.mlp.up_proj.weight.codes", ".scales", …; a dense weight, a
  * bias and a norm keep their own name. What else belongs to a linear follows its name without ".weight":
- * "model.layers.0.mlp.up_proj.transform.0", ".adapter.0.a", ".adapter.0.b". The last `after` transforms are of the
- * output.
+ * "model.layers.0.mlp.up_proj.transform.0", ".adapter.0.a", ".adapter.0.b", or of packed ones ".adapter.0.a.codes" and
+ * so on. The last `after` transforms are of the output.
  */
 #ifndef BL_HARNESS_CHECKPOINT_VARIANT_PARTS_H
 #define BL_HARNESS_CHECKPOINT_VARIANT_PARTS_H

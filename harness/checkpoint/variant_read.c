@@ -314,6 +314,64 @@ out:
     return st;
 }
 
+/* The parts of one weight, each of exactly the dtype and shape that format and geometry give. */
+static bl_status read_parts(reading *r, bl_stored *t, bl_err *e)
+{
+    bl_status st = t->format->check(t->format, &t->shape, e);
+    bl_part_spec spec[BL_MAX_PARTS];
+    char name[192];
+    if (st != BL_OK) return BL_E_FORMAT;
+    t->n_parts = t->format->parts(t->format, &t->shape, spec);
+    for (int i = 0; i < t->n_parts; i++) {
+        const int64_t *dim = t->vector ? &spec[i].cols : (int64_t[]){spec[i].rows, spec[i].cols};
+        bl_part_name(t->name, t->format, &spec[i], name, sizeof name);
+        BL_TRY(take(r, name, spec[i].dtype, dim, t->vector ? 1 : 2, &t->part[i], e));
+    }
+out:
+    return st;
+}
+
+/* A or B of `n` numbers, as a matrix of so many in some format. */
+static bl_status read_packed_one(reading *r, const bl_json *o, const char *tensor, int64_t n, bl_stored *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char *format;
+    int64_t count;
+    *t = (bl_stored){.role = BL_N_ROLES, .block = -1};
+    BL_TRY(bl_json_get_str(o, "format", &format, e));
+    if (!(t->format = bl_format_find(format)))
+        return bl_fail(e, BL_E_FORMAT, "%s: %s: unknown format '%s'", r->list, tensor, format);
+    if (!(t->name = bl_arena_str(r->c->arena, tensor, strlen(tensor), e))) return BL_E_NOMEM;
+    BL_TRY(bl_json_get_int(o, "out", &t->shape.out, e));
+    BL_TRY(read_shape(o, t, r->list, e));
+    if (t->shape.out < 1 || t->shape.in < 1 || __builtin_mul_overflow(t->shape.out, t->shape.in, &count) || count != n)
+        return bl_fail(e, BL_E_FORMAT, "%s: %s is [%" PRId64 ", %" PRId64 "], expected %" PRId64 " numbers", r->list,
+                       tensor, t->shape.out, t->shape.in, n);
+    st = read_parts(r, t, e);
+out:
+    return st;
+}
+
+static bl_status read_packed(reading *r, const bl_json *list, const char *name, int i, bl_stored_adapter *a, int64_t in,
+                             int64_t out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char tensor[192];
+    bl_stored *both = bl_alloc(r->c->arena, 2, sizeof *both, e);
+    if (!both) return BL_E_NOMEM;
+    if (bl_json_kind(list) != BL_JSON_ARRAY || bl_json_size(list) != 2)
+        return bl_fail(e, BL_E_FORMAT, "%s: 'packed' of an adapter is no list of A and B", r->list);
+    const bl_json *v = bl_json_first(list);
+    for (int k = 0; k < 2; k++, v = bl_json_next(v)) {
+        bl_extra_name(name, "adapter", i, k ? ".b" : ".a", tensor, sizeof tensor);
+        BL_TRY(read_packed_one(r, v, tensor, a->rank * (k ? out : in), &both[k], e));
+    }
+    a->packed = both;
+    a->a.file = a->b.file = -1; /* nothing lies there */
+out:
+    return st;
+}
+
 static bl_status read_adapters(reading *r, const bl_json *o, const char *name, bl_stored *t, int64_t in, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -332,27 +390,14 @@ static bl_status read_adapters(reading *r, const bl_json *o, const char *name, b
         a->scale = (float)scale;
         if (a->rank < 1 || a->rank > 1 << 20 || !isfinite(a->scale))
             return bl_fail(e, BL_E_FORMAT, "%s: an adapter of rank %" PRId64 " and scale %g", r->list, a->rank, scale);
+        if (bl_json_get(v, "packed")) {
+            BL_TRY(read_packed(r, bl_json_get(v, "packed"), name, i, a, in, t->shape.out, e));
+            continue;
+        }
         bl_extra_name(name, "adapter", i, ".a", tensor, sizeof tensor);
         BL_TRY(take(r, tensor, BL_F32, (int64_t[]){a->rank, in}, 2, &a->a, e));
         bl_extra_name(name, "adapter", i, ".b", tensor, sizeof tensor);
         BL_TRY(take(r, tensor, BL_F32, (int64_t[]){t->shape.out, a->rank}, 2, &a->b, e));
-    }
-out:
-    return st;
-}
-
-/* The parts of one weight, each of exactly the dtype and shape that format and geometry give. */
-static bl_status read_parts(reading *r, bl_stored *t, bl_err *e)
-{
-    bl_status st = t->format->check(t->format, &t->shape, e);
-    bl_part_spec spec[BL_MAX_PARTS];
-    char name[192];
-    if (st != BL_OK) return BL_E_FORMAT;
-    t->n_parts = t->format->parts(t->format, &t->shape, spec);
-    for (int i = 0; i < t->n_parts; i++) {
-        const int64_t *dim = t->vector ? &spec[i].cols : (int64_t[]){spec[i].rows, spec[i].cols};
-        bl_part_name(t->name, t->format, &spec[i], name, sizeof name);
-        BL_TRY(take(r, name, spec[i].dtype, dim, t->vector ? 1 : 2, &t->part[i], e));
     }
 out:
     return st;

@@ -7,9 +7,10 @@ typedef struct opts {
     bl_cli_common common;
     const char *tokenizer, *out;
     int format, type;
+    bool without;
 } opts;
 static const char *const formats[] = {"safetensors", "gptq", "gptq_v2", "awq", "compressed-tensors", "gguf", NULL};
-enum { GGUF = 5 };
+enum { DENSE = 0, GGUF = 5 };
 static const char *const types[] = {"bf16", "fp16", "fp32", NULL};
 static const bl_opt rows[] = {
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "PATH", .letter = 'o',
@@ -19,6 +20,9 @@ static const bl_opt rows[] = {
             "and "
             "compressed-tensors read them; gguf: block types, for llama.cpp"},
     {"type", BL_OPT_CHOICE, .choices = types, .at = offsetof(opts, type), .doc = "of dense weights, with safetensors"},
+    {"without-adapters", BL_OPT_BOOL, .at = offsetof(opts, without),
+     .doc =
+         "with safetensors: the weights that adapters are beside, the base that adapter_model.safetensors goes with"},
     {"tokenizer", BL_OPT_TEXT, .at = offsetof(opts, tokenizer), .arg = "FILE",
      .doc = "tokenizer of a model that carries none"},
     BL_COMMON_ROWS(opts, common),
@@ -61,10 +65,14 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     (void)exit_code;
 
     if (!o->out || !*o->out) return bl_fail(e, BL_E_CONFIG, "export needs -o PATH");
+    if (o->without && o->format != DENSE)
+        return bl_fail(e, BL_E_CONFIG, "--without-adapters is of --format safetensors, not %s", formats[o->format]);
     BL_TRY(bl_checkpoint_open(args->pos[0], &(bl_checkpoint_opts){.tokenizer = o->tokenizer}, &c, e));
     BL_TRY(bl_checkpoint_verify(c, e));
     if (o->format == GGUF) BL_TRY(to_gguf(c, o->out, e));
-    else BL_TRY(bl_export(c, &(bl_export_how){.kind = kinds[o->format], .type = dtypes[o->type]}, o->out, e));
+    else
+        BL_TRY(bl_export(c, &(bl_export_how){.kind = kinds[o->format], .type = dtypes[o->type], .without = o->without},
+                         o->out, e));
     if (o->common.json) {
         bl_json_out j = {.t = &t};
         bl_json_object(&j, NULL);
@@ -89,7 +97,7 @@ const bl_verb bl_verb_export = {
     .doc =
         "Writes MODEL, as a rule a directory of `quantize`, as a Hugging Face directory: codes, scales and zero points "
         "as they are in one of the packed layouts, or dense weights; or as a GGUF file. What a layout cannot express "
-        "is refused.",
+        "is refused, but with --without-adapters the weights beside adapters are written, for peft to add these to.",
     .example = "bitladder export smollm2-w4 --format gptq -o smollm2-w4-gptq",
     .opts = rows,
     .opts_size = sizeof(opts),

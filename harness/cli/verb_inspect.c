@@ -166,7 +166,7 @@ static bl_status check_layers(const bl_checkpoint *c, bl_err *e)
     return st;
 }
 
-/* "hadamard of 64; hadamard of 48 after; activations of 8 bits per token; adapter of rank 8". */
+/* "hadamard of 64; hadamard of 48 after; activations of 8 bits per token; adapter of rank 8 in nf8_lq". */
 static void beside(const bl_stored *w, bl_text *t)
 {
     size_t begin = t->n;
@@ -185,8 +185,11 @@ static void beside(const bl_stored *w, bl_text *t)
     else if (w->act.bits)
         bl_text_addf(t, "%sactivations of %d bits per %s", t->n > begin ? "; " : "", w->act.bits,
                      bl_unit_names[w->act.unit]);
-    for (int i = 0; i < w->n_adapters; i++)
-        bl_text_addf(t, "%sadapter of rank %lld", t->n > begin ? "; " : "", (long long)w->adapter[i].rank);
+    for (int i = 0; i < w->n_adapters; i++) {
+        const bl_stored_adapter *a = &w->adapter[i];
+        bl_text_addf(t, "%sadapter of rank %lld", t->n > begin ? "; " : "", (long long)a->rank);
+        if (a->packed) bl_text_addf(t, " in %s", a->packed[0].format->name);
+    }
 }
 
 /* Ids that open and close a text, where the model's files name them. */

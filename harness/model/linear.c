@@ -8,6 +8,23 @@ static void tensor_free(bl_tensor *t)
     t->buf = NULL;
 }
 
+static void adapter_drop(bl_linear *l, int i)
+{
+    tensor_free(&l->adapter[i].a);
+    tensor_free(&l->adapter[i].b);
+    for (int k = 0; l->packed && k < 2; k++) {
+        bl_weight *w = &l->packed[2 * i + k];
+        const bl_weight known = {.format = w->format, .shape = w->shape};
+        bl_weight_free(w);
+        *w = known;
+    }
+}
+
+const bl_weight *bl_linear_packed(const bl_linear *l, int i)
+{
+    return l->packed && l->packed[2 * i].format ? &l->packed[2 * i] : NULL;
+}
+
 static int all_transforms(const bl_linear *l) { return l->n_transforms + l->n_after; }
 
 /* ---- computing ---- */
@@ -107,7 +124,12 @@ uint64_t bl_linear_bytes(const bl_linear *l)
     if (l->bias.ndim) n += bl_format_bytes(l->bias_format, &(bl_shape){.out = 1, .in = l->out});
     for (int i = 0; i < all_transforms(l); i++)
         if (l->transform[i].data.ndim) n += bl_tensor_bytes(&l->transform[i].data);
-    for (int i = 0; i < l->n_adapters; i++) n += bl_tensor_bytes(&l->adapter[i].a) + bl_tensor_bytes(&l->adapter[i].b);
+    for (int i = 0; i < l->n_adapters; i++) {
+        const bl_lowrank *a = &l->adapter[i];
+        const bl_weight *w = bl_linear_packed(l, i);
+        if (!w) n += bl_tensor_bytes(&a->a) + bl_tensor_bytes(&a->b);
+        for (int k = 0; w && k < 2; k++) n += bl_format_bytes(w[k].format, &w[k].shape);
+    }
     return n;
 }
 
@@ -150,6 +172,28 @@ static bool same_shape(const bl_shape *a, const bl_shape *b)
            a->scale_group == b->scale_group;
 }
 
+static bl_status same_parts(const bl_weight *a, const bl_weight *b, bool *same, bl_err *e)
+{
+    bl_status st = BL_OK;
+    *same = a->format == b->format && a->layout == b->layout && same_shape(&a->shape, &b->shape);
+    for (int p = 0; p < a->n_parts && *same; p++) BL_TRY(same_tensor(&a->part[p], &b->part[p], same, e));
+out:
+    return st;
+}
+
+static bl_status same_adapter(const bl_linear *l, const bl_linear *m, int i, bool *same, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_lowrank *a = &l->adapter[i], *b = &m->adapter[i];
+    const bl_weight *v = bl_linear_packed(l, i), *w = bl_linear_packed(m, i);
+    *same = a->scale == b->scale && !v == !w;
+    if (*same) BL_TRY(same_tensor(&a->a, &b->a, same, e));
+    if (*same) BL_TRY(same_tensor(&a->b, &b->b, same, e));
+    for (int k = 0; v && w && k < 2 && *same; k++) BL_TRY(same_parts(&v[k], &w[k], same, e));
+out:
+    return st;
+}
+
 static bool same_act(const bl_actq *a, const bl_actq *b)
 {
     return a->bits == b->bits && a->symmetric == b->symmetric && a->unit == b->unit && a->group == b->group &&
@@ -159,22 +203,16 @@ static bool same_act(const bl_actq *a, const bl_actq *b)
 bl_status bl_linear_same(const bl_linear *a, const bl_linear *b, bool *same, bl_err *e)
 {
     bl_status st = BL_OK;
-    *same = a->weight.format == b->weight.format && a->weight.layout == b->weight.layout &&
-            same_shape(&a->weight.shape, &b->weight.shape) && same_act(&a->act, &b->act) &&
-            a->n_transforms == b->n_transforms && a->n_after == b->n_after && a->n_adapters == b->n_adapters;
+    *same = same_act(&a->act, &b->act) && a->n_transforms == b->n_transforms && a->n_after == b->n_after &&
+            a->n_adapters == b->n_adapters;
     for (int i = 0; i < all_transforms(a) && *same; i++) {
         const bl_transform *s = &a->transform[i], *t = &b->transform[i];
         *same = s->kind == t->kind && s->in == t->in && s->out == t->out;
         if (*same) BL_TRY(same_tensor(&s->data, &t->data, same, e));
     }
-    for (int i = 0; i < a->n_adapters && *same; i++) {
-        *same = a->adapter[i].scale == b->adapter[i].scale;
-        if (*same) BL_TRY(same_tensor(&a->adapter[i].a, &b->adapter[i].a, same, e));
-        if (*same) BL_TRY(same_tensor(&a->adapter[i].b, &b->adapter[i].b, same, e));
-    }
+    for (int i = 0; i < a->n_adapters && *same; i++) BL_TRY(same_adapter(a, b, i, same, e));
     if (*same) BL_TRY(same_tensor(&a->bias, &b->bias, same, e));
-    for (int p = 0; p < a->weight.n_parts && *same; p++)
-        BL_TRY(same_tensor(&a->weight.part[p], &b->weight.part[p], same, e));
+    if (*same) BL_TRY(same_parts(&a->weight, &b->weight, same, e));
 out:
     return st;
 }
@@ -254,21 +292,58 @@ bl_status bl_linear_add_adapter(bl_linear *l, const bl_lowrank *adapter, bl_err 
                        (long long)l->out, (long long)l->in);
     bl_lowrank *all = bl_resize(l->adapter, (size_t)l->n_adapters + 1, sizeof *all, e);
     if (!all) return BL_E_NOMEM;
-    all[l->n_adapters++] = *adapter;
     l->adapter = all;
+    if (l->packed) {
+        bl_weight *w = bl_resize(l->packed, 2 * (size_t)l->n_adapters + 2, sizeof *w, e);
+        if (!w) return BL_E_NOMEM;
+        l->packed = w;
+        for (int k = 0; k < 2; k++) w[2 * l->n_adapters + k] = (bl_weight){0};
+    }
+    all[l->n_adapters++] = *adapter;
     l->changed = true;
     return BL_OK;
 }
 
 static void free_adapters(bl_linear *l)
 {
-    for (int i = 0; i < l->n_adapters; i++) {
-        tensor_free(&l->adapter[i].a);
-        tensor_free(&l->adapter[i].b);
-    }
+    for (int i = 0; i < l->n_adapters; i++) { adapter_drop(l, i); }
     bl_free(l->adapter);
+    bl_free(l->packed);
+    l->packed = NULL;
     l->adapter = NULL;
     l->n_adapters = 0;
+}
+
+/* The numbers of a packed matrix as that matrix. */
+static bl_status unpacked(bl_backend *be, const bl_weight *w, const bl_tensor *t, bl_err *e)
+{
+    const bl_tensor y = bl_tensor_2d(t->buf, t->offset, BL_F32, w->shape.out, w->shape.in);
+    return be->ops->unpack(be, &(bl_unpack_args){.w = w, .rows = w->shape.out, .y = y}, e);
+}
+
+bl_status bl_linear_pack_adapter(bl_backend *be, bl_linear *l, const bl_format *f, bl_err *e)
+{
+    enum { GROUP = 64 };
+    bl_status st = BL_OK;
+    const bl_lowrank *a = &l->adapter[l->n_adapters - 1];
+    const bl_tensor *of[] = {&a->a, &a->b};
+    if (!l->packed && !(l->packed = bl_new(2 * (size_t)l->n_adapters, sizeof *l->packed, e))) return BL_E_NOMEM;
+    l->changed = true;
+    for (int k = 0; k < 2; k++) {
+        bl_weight *w = &l->packed[2 * (l->n_adapters - 1) + k];
+        const int64_t n = bl_tensor_count(of[k]), rows = n % GROUP ? 1 : n / GROUP;
+        const bl_shape shape = {.out = rows, .in = n / rows, .group = BL_MIN(GROUP, n), .scale = BL_F32};
+        bl_weight_free(w);
+        *w = (bl_weight){.format = f, .shape = shape};
+        if (!of[k]->buf) continue;
+        const bl_tensor x = bl_tensor_2d(of[k]->buf, of[k]->offset, BL_F32, rows, n / rows);
+        BL_TRY(bl_weight_new(be, f, &shape, w, e));
+        BL_TRY(be->ops->pack(be, &(bl_pack_args){.x = x, .w = w}, e));
+        BL_TRY(unpacked(be, w, of[k], e));
+    }
+    if (a->a.buf) BL_TRY(be->ops->sync(be, e));
+out:
+    return st;
 }
 
 void bl_linear_clear_adapters(bl_linear *l)
@@ -322,10 +397,17 @@ bl_status bl_linear_outline_extras(bl_linear *l, const bl_stored *s, bl_err *e)
     l->n_transforms = s->n_transforms;
     l->n_after = s->n_after;
     if (s->n_adapters && !(l->adapter = bl_new((size_t)s->n_adapters, sizeof *l->adapter, e))) return BL_E_NOMEM;
-    for (int i = 0; i < s->n_adapters; i++)
-        l->adapter[l->n_adapters++] = (bl_lowrank){.a = bl_tensor_2d(NULL, 0, BL_F32, s->adapter[i].rank, l->in),
-                                                   .b = bl_tensor_2d(NULL, 0, BL_F32, l->out, s->adapter[i].rank),
-                                                   .scale = s->adapter[i].scale};
+    for (int i = 0; i < s->n_adapters; i++) {
+        const bl_stored *packed = s->adapter[i].packed;
+        bl_lowrank *a = &l->adapter[l->n_adapters++];
+        *a = (bl_lowrank){.a = bl_tensor_2d(NULL, 0, BL_F32, s->adapter[i].rank, l->in),
+                          .b = bl_tensor_2d(NULL, 0, BL_F32, l->out, s->adapter[i].rank),
+                          .scale = s->adapter[i].scale};
+        if (packed && !l->packed && !(l->packed = bl_new(2 * (size_t)s->n_adapters, sizeof *l->packed, e)))
+            return BL_E_NOMEM;
+        for (int k = 0; packed && k < 2; k++)
+            l->packed[2 * i + k] = (bl_weight){.format = packed[k].format, .shape = packed[k].shape};
+    }
     return BL_OK;
 }
 
@@ -337,6 +419,27 @@ static bl_status load_tensor(bl_checkpoint *c, bl_backend *be, const bl_extent *
     t->buf = b;
     t->offset = 0;
     st = bl_checkpoint_load_extent(c, x, be, t, e);
+out:
+    return st;
+}
+
+static bl_status load_adapter(bl_checkpoint *c, bl_backend *be, const bl_stored_adapter *s, bl_linear *l, int i,
+                              bl_err *e)
+{
+    bl_lowrank *a = &l->adapter[i];
+    bl_status st = BL_OK;
+    bl_tensor *of[] = {&a->a, &a->b};
+    const bl_extent *from[] = {&s->a, &s->b};
+    for (int k = 0; k < 2; k++) {
+        if (!s->packed) {
+            BL_TRY(load_tensor(c, be, from[k], of[k], e));
+            continue;
+        }
+        BL_TRY(bl_checkpoint_load(c, &s->packed[k], be, &l->packed[2 * i + k], e));
+        BL_TRY(be->ops->buffer_new(be, bl_tensor_bytes(of[k]), &of[k]->buf, e));
+        of[k]->offset = 0;
+        BL_TRY(unpacked(be, &l->packed[2 * i + k], of[k], e));
+    }
 out:
     return st;
 }
@@ -392,10 +495,7 @@ bl_status bl_linear_load(bl_checkpoint *c, bl_backend *be, bl_linear *l, bl_err 
         if (t->data.ndim) BL_TRY(load_tensor(c, be, &s->transform[i].extent, &t->data, e));
         if (t->kind == BL_T_PERMUTE) BL_TRY((t->data.ndim == 2 ? check_sums : check_permutation)(be, l, t, e));
     }
-    for (int i = 0; i < l->n_adapters; i++) {
-        BL_TRY(load_tensor(c, be, &s->adapter[i].a, &l->adapter[i].a, e));
-        BL_TRY(load_tensor(c, be, &s->adapter[i].b, &l->adapter[i].b, e));
-    }
+    for (int i = 0; i < l->n_adapters; i++) BL_TRY(load_adapter(c, be, &s->adapter[i], l, i, e));
     BL_TRY(bl_checkpoint_load(c, s, be, &l->weight, e));
 out:
     if (st != BL_OK) bl_linear_drop(l);
@@ -409,10 +509,7 @@ void bl_linear_drop(bl_linear *l)
     l->weight = known;
     tensor_free(&l->bias);
     for (int i = 0; i < all_transforms(l); i++) tensor_free(&l->transform[i].data);
-    for (int i = 0; i < l->n_adapters; i++) {
-        tensor_free(&l->adapter[i].a);
-        tensor_free(&l->adapter[i].b);
-    }
+    for (int i = 0; i < l->n_adapters; i++) adapter_drop(l, i);
 }
 
 void bl_linear_free(bl_linear *l)

@@ -35,6 +35,8 @@ typedef struct bl_linear {
     bl_actq act;                  /* A */
     bl_lowrank *adapter;          /* of x as it comes; their sum is added */
     int n_adapters;
+    bl_weight *packed; /* [2 n_adapters] what A and B of each are stored as, whose numbers they are; without a format:
+                          as f32; NULL: all of them are */
     bool changed; /* by a setter, after it was loaded */
 } bl_linear;
 /* y = linear(x); x f32 [rows, in], y f32 [rows, out]. */
@@ -69,6 +71,11 @@ void bl_linear_clear_transforms(bl_linear *l); /* T and S */
 /* a f32 [r, in], b f32 [out, r]. Nothing is taken over on failure. */
 bl_status bl_linear_add_adapter(bl_linear *l, const bl_lowrank *adapter, bl_err *e);
 void bl_linear_clear_adapters(bl_linear *l);
+/* Of adapter i, [2]; NULL: it is stored as f32. */
+const bl_weight *bl_linear_packed(const bl_linear *l, int i);
+/* A and B of its last adapter are rounded to that format, in groups of 64 of their numbers in row order, scales in f32
+ * or coded, and are stored so; without buffers (an outline) only said to be. */
+bl_status bl_linear_pack_adapter(bl_backend *be, bl_linear *l, const bl_format *f, bl_err *e);
 
 /* Is all of one, bit for bit, all of the other? Names and places are not compared. */
 bl_status bl_linear_same(const bl_linear *a, const bl_linear *b, bool *same, bl_err *e);

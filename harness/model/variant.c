@@ -223,6 +223,20 @@ out:
     return st;
 }
 
+static bl_status add_parts(bl_variant *v, const char *name, const bl_weight *w, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_part_spec spec[BL_MAX_PARTS];
+    char tensor[192];
+    w->format->parts(w->format, &w->shape, spec);
+    for (int p = 0; p < w->n_parts; p++) {
+        bl_part_name(name, w->format, &spec[p], tensor, sizeof tensor);
+        BL_TRY(add_piece(v, tensor, w->part[p], NULL, e));
+    }
+out:
+    return st;
+}
+
 static bl_status put_adapters(bl_variant *v, bl_json_out *j, const char *name, const bl_linear *l, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -231,14 +245,23 @@ static bl_status put_adapters(bl_variant *v, bl_json_out *j, const char *name, c
     bl_json_array(j, "adapters");
     for (int i = 0; i < l->n_adapters; i++) {
         const bl_lowrank *a = &l->adapter[i];
+        const bl_weight *w = bl_linear_packed(l, i);
         bl_json_object(j, NULL);
         bl_json_add_int(j, "rank", a->a.dim[0]);
         bl_json_add_real(j, "scale", a->scale);
+        if (w) bl_json_array(j, "packed");
+        for (int k = 0; k < 2; k++) {
+            bl_extra_name(name, "adapter", i, k ? ".b" : ".a", tensor, sizeof tensor);
+            if (!w) {
+                BL_TRY(add_piece(v, tensor, k ? a->b : a->a, NULL, e));
+                continue;
+            }
+            put_shape(j, tensor, w[k].format, &w[k].shape);
+            bl_json_end(j);
+            BL_TRY(add_parts(v, tensor, &w[k], e));
+        }
+        if (w) bl_json_end(j);
         bl_json_end(j);
-        bl_extra_name(name, "adapter", i, ".a", tensor, sizeof tensor);
-        BL_TRY(add_piece(v, tensor, a->a, NULL, e));
-        bl_extra_name(name, "adapter", i, ".b", tensor, sizeof tensor);
-        BL_TRY(add_piece(v, tensor, a->b, NULL, e));
     }
     bl_json_end(j);
 out:
@@ -248,9 +271,8 @@ out:
 static bl_status put_linear(bl_variant *v, bl_text *t, const bl_linear *l, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_part_spec spec[BL_MAX_PARTS];
     const bl_weight *w = &l->weight;
-    char name[128], tensor[192];
+    char name[128];
 
     if (!bl_linear_resident(l)) return bl_fail(e, BL_E_INTERNAL, "writing %s: %s is not in memory", v->dir, l->name);
     if (w->layout) return bl_fail(e, BL_E_INTERNAL, "writing %s: %s is in a layout of the backend", v->dir, l->name);
@@ -265,11 +287,7 @@ static bl_status put_linear(bl_variant *v, bl_text *t, const bl_linear *l, bl_er
     bl_json_out j = bl_json_elements(t);
     j.compact = true;
     put_shape(&j, name, w->format, &w->shape);
-    w->format->parts(w->format, &w->shape, spec);
-    for (int p = 0; p < w->n_parts; p++) {
-        bl_part_name(name, w->format, &spec[p], tensor, sizeof tensor);
-        BL_TRY(add_piece(v, tensor, w->part[p], NULL, e));
-    }
+    BL_TRY(add_parts(v, name, w, e));
     if (l->act.bits) put_act(&j, &l->act);
     BL_TRY(put_transforms(v, &j, name, l, e));
     BL_TRY(put_adapters(v, &j, name, l, e));

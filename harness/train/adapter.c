@@ -1,5 +1,6 @@
 /* adapter.c - adapters that are trained, from peft's files and to them. */
 #include "adapter.h"
+#include "narrow.h"
 #include <math.h>
 
 /* The parameter that peft keeps beside A and B, the lengths of DoRA; -1: none. */
@@ -59,6 +60,15 @@ out:
     return st;
 }
 
+bl_status bl_adapter_round(bl_trainable *t, bl_err *e)
+{
+    bl_status st = t->adapters_as ? bl_narrow_end(t, e) : BL_OK;
+    for (size_t i = 0; st == BL_OK && t->adapters_as && i < t->n; i++)
+        if (t->w[i].adapter >= 0) BL_TRY(bl_linear_pack_adapter(t->m->be, t->w[i].linear, t->adapters_as, e));
+out:
+    return st;
+}
+
 /* Adapters that began as A0, B0 of the weight tell the change of the weight as it was: B A - B0 A0 is [B, B0] times
  * [A; -A0], of twice the rank. */
 typedef struct change {
@@ -110,7 +120,7 @@ bl_status bl_adapter_give(const bl_trainable *t, const char *base, bl_text *conf
                         .dora = o->dora,
                         .base = base};
     size_t n = 0;
-    if (!o->rank || t->base_is_own) return BL_OK;
+    if (!o->rank || t->base_takes_in) return BL_OK;
     bl_peft_source *s = bl_new(3 * t->n, sizeof *s, e);
     change *changes = bl_new(t->n, sizeof *changes, e);
     if (!s || !changes) {
@@ -124,10 +134,9 @@ bl_status bl_adapter_give(const bl_trainable *t, const char *base, bl_text *conf
         if (w->first[0]) BL_TRY(change_of(t, w, &changes[i], e));
         for (int k = 0; k < 2; k++) {
             const bl_trained *p = &t->param[k ? w->b : w->a];
-            s[n++] = (bl_peft_source){.name = p->name,
-                                      .value = w->first[0]    ? &changes[i].t[k]
-                                               : p->kept.ndim ? &p->kept
-                                                              : &p->value};
+            const bl_lowrank *l = &w->linear->adapter[w->adapter];
+            const bl_tensor *value = p->kept.ndim ? &p->kept : w->form && !o->dora ? (k ? &l->b : &l->a) : &p->value;
+            s[n++] = (bl_peft_source){.name = p->name, .value = w->first[0] ? &changes[i].t[k] : value};
         }
         if (magnitude(t, w) >= 0) {
             const bl_trained *p = &t->param[magnitude(t, w)];
@@ -162,7 +171,15 @@ bl_status bl_adapter_base(const bl_trainable *t, const char *method, bl_text *ou
 {
     const bl_checkpoint *c = t->m->ckpt;
     const char *base = bl_checkpoint_began(c), *before = bl_checkpoint_method(c);
-    if (!t->lora.rank || t->base_is_own || (!before && !is_rounded(t))) return BL_OK;
+    if (!t->lora.rank || t->base_takes_in || (!t->base_is_own && !before && !is_rounded(t))) return BL_OK;
+    if (t->base_is_own) {
+        bl_text_addf(out,
+                     "# Which base these adapters are for\n\nThe weights beside them, `%s` as `%s` rounds it, are in "
+                     "this directory alone. For peft they are written by `bitladder export DIRECTORY "
+                     "--without-adapters --type fp32 -o base`.\n",
+                     base, method);
+        return bl_text_check(out, e);
+    }
     bl_text_addf(
         out,
         "# Which base these adapters are for\n\n`adapter_config.json` names `%s`, the model that training began "

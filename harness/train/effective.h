@@ -208,7 +208,10 @@ struct bl_trainable {
     int64_t sequences; /* rows of a step, which the divergence is divided by; the trainer sets it; 0: one */
     const struct bl_adamw *stepping; /* what steps in the backward pass are made with, at that rate; NULL: none is */
     double stepping_rate;
-    bool base_is_own; /* peft has no base like it: rounded without the part that adapters are, or to codes of ours */
+    const bl_format *adapters_as; /* what adapters are rounded to after the last step; NULL: they stay f32 */
+    bool
+        base_is_own; /* no base of peft's is like it: rounded without the part that adapters are, or to codes of ours */
+    bool base_takes_in; /* in the end adapters are within the weights: there is nothing for files of peft */
 };
 
 /* Loads all blocks and keeps them; of a model that loads them later, those up to `block` when bl_trainable_reach is
@@ -262,7 +265,7 @@ bool bl_trainable_steps(const bl_trainable *t);
 bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e);
 /* A trained adapter begins as A [rank, in] and B [out, rank] of the host; the caller takes s B A from the weight.
  * `keep` has them for the files of peft, which then tell the change of the weight as it was: right where the rest is
- * dense. Without it `base_is_own` says that no file can. */
+ * dense. Without it `base_is_own` says that A and B are of this base alone. */
 bl_status bl_effective_begin(bl_trainable *t, bl_effective *w, const float *a, const float *b, bool keep, bl_err *e);
 /* Adapters that are there, and not begun yet, are DoRA's (Liu et al. 2024, arXiv 2402.09353): the length m of each row
  * of V = W + s B A is learned beside its direction, y = (m / |V|) (x Vt) + b. It begins as |V|, so that the model

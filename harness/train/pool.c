@@ -141,6 +141,7 @@ bl_status bl_train_pooled(bl_trainable *t, bool means, bool merge, bl_err *e)
     for (size_t i = 0; i < t->n; i++)
         if (t->w[i].adapter >= 0) BL_TRY(learn(t, &t->w[i], means, merge, t->lora.seed, e));
     t->base_is_own = true;
+    t->base_takes_in = merge;
 out:
     return st;
 }

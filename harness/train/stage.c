@@ -132,8 +132,11 @@ out:
 static bl_status put_files(const job *k, bl_variant *v, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text config = {0}, weights = {0}, about = {0}, settings = {0};
-    BL_TRY(bl_adapter_give(k->r.t, bl_checkpoint_began(k->run->model->ckpt), &config, &weights, e));
+    bl_text config = {0}, weights = {0}, about = {0}, settings = {0}, own = {0};
+    const char *base = bl_checkpoint_began(k->run->model->ckpt);
+    if (k->r.t->base_is_own) bl_text_addf(&own, "%s as %s rounds it", base, k->text);
+    BL_TRY(bl_text_check(&own, e));
+    BL_TRY(bl_adapter_give(k->r.t, own.n ? own.s : base, &config, &weights, e));
     if (config.n) BL_TRY(bl_variant_file(v, "adapter_config.json", config.s, config.n, e));
     if (weights.n) BL_TRY(bl_variant_file(v, "adapter_model.safetensors", weights.s, weights.n, e));
     BL_TRY(bl_adapter_base(k->r.t, k->text, &about, e));
@@ -143,6 +146,7 @@ static bl_status put_files(const job *k, bl_variant *v, bl_err *e)
     BL_TRY(bl_text_check(&settings, e));
     BL_TRY(bl_variant_file(v, "training.json", settings.s, settings.n, e));
 out:
+    bl_text_free(&own);
     bl_text_free(&config);
     bl_text_free(&weights);
     bl_text_free(&about);
@@ -178,6 +182,7 @@ bl_status bl_train_stage(const bl_method_run *run, const char *text, const char 
         goto out;
     }
     BL_TRY(write_curve(&k, e));
+    BL_TRY(bl_adapter_round(k.r.t, e));
     BL_TRY(put_files(&k, v, e));
     run->be->ops->memory(run->be, NULL, &peak);
     *out = (bl_train_done){.planned_bytes = bl_train_memory_most(&memory),

@@ -194,24 +194,167 @@ static void adapters_that_begin_as_a_part_of_the_weight_are_given_as_its_change(
         assert_ok(bl_remove_tree(filled("@dir/tuned"), &e));
         assert_ok(bl_remove_tree(filled("@dir/plain"), &e));
     }
-    static const char *const own[] = {"qlora+rank=4+init=pissa", "qlora+rank=4+code=nf3"};
-    ran r;
-    for (size_t i = 0; i < BL_COUNT(own); i++) {
-        r = SAY(NULL, "finetune", "@model", "--method", own[i], "--data", "@dir/three.jsonl", "--steps", "1", "-o",
-                "@dir/rest");
-        expect(&r, 0, NULL);
-        assert_false(bl_exists(filled("@dir/rest/adapter_model.safetensors"))); /* beside that base alone */
-        ran_free(&r);
-        assert_ok(bl_remove_tree(filled("@dir/rest"), &e));
-    }
-    r = SAY(NULL, "finetune", "@model", "--method", "rtn:w4g24+lora+init=pissa", "--data", "@dir/three.jsonl", "-o",
-            "@dir/no");
+    ran r = SAY(NULL, "finetune", "@model", "--method", "rtn:w4g24+lora+init=pissa", "--data", "@dir/three.jsonl", "-o",
+                "@dir/no");
     expect(&r, 2, "before they are rounded");
     ran_free(&r);
     r = SAY(NULL, "finetune", "@model", "--method", "lora+init=olora+alpha=0", "--data", "@dir/three.jsonl", "-o",
             "@dir/no");
     expect(&r, 2, "an alpha above 0");
     ran_free(&r);
+}
+
+/* Over a base that no other program has: the weights beside the adapters are exported, and the adapters that were
+ * written compute beside them what was trained. */
+static void files_of_adapters_go_with_the_base_that_is_exported(void **state)
+{
+    static const struct {
+        const char *method, *plain;
+    } rows[] = {{"loftq:w2+rank=4+alpha=8", "lora+rank=4+alpha=8"},
+                {"loftq:w4+code=int+rank=4+alpha=4+rslora+targets=q_proj:v_proj",
+                 "lora+rank=4+alpha=4+rslora+targets=q_proj:v_proj"},
+                {"lq-lora:2.75+rank=4+plain+rounds=2+grid-rounds=1", "lora+rank=4+alpha=16"},
+                {"lq-lora:2.75+rank=4+plain+rounds=2+grid-rounds=1+adapters=nf8", "lora+rank=4+alpha=16"},
+                {"ir-qlora:w3+rank=4", "lora+rank=4+alpha=16"},
+                {"qlora+rank=4+code=nf3+dora", "lora+rank=4+dora"},
+                {"qlora+rank=4+init=pissa", "lora+rank=4"}};
+    bl_err e = {0};
+    (void)state;
+    study_write(S.dir, "three.jsonl", lines);
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        ran r = SAY(NULL, "finetune", "@model", "--method", rows[i].method, "--data", "@dir/three.jsonl", "--steps",
+                    "4", "--lr", "0.01", "-o", "@dir/tuned");
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        char *config = text_of("@dir/tuned/adapter_config.json");
+        assert_non_null(strstr(config, " rounds it\"")); /* not the model as it was */
+        bl_free(config);
+        r = SAY(NULL, "export", "@dir/tuned", "--type", "fp32", "-o", "@dir/base");
+        expect(&r, 2, "it has an adapter");
+        ran_free(&r);
+        r = SAY(NULL, "export", "@dir/tuned", "--type", "fp32", "--without-adapters", "-o", "@dir/base");
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        r = SAY(NULL, "finetune", "@dir/base", "--method", rows[i].plain, "--init-adapter", "@dir/tuned", "--data",
+                "@dir/three.jsonl", "--steps", "1", "--lr", "0", "-o", "@dir/plain");
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        const double tuned = nll_by("@dir/tuned"), plain = nll_by("@dir/plain"), base = nll_by("@dir/base");
+        if (!(fabs(plain - tuned) <= 1e-5 * fabs(tuned)) || !(fabs(base - tuned) > 1e-3 * fabs(tuned)))
+            fail_msg("%s: %.9g, beside the base that was exported %.9g, that alone %.9g", rows[i].method, tuned, plain,
+                     base);
+        assert_ok(bl_remove_tree(filled("@dir/tuned"), &e));
+        assert_ok(bl_remove_tree(filled("@dir/base"), &e));
+        assert_ok(bl_remove_tree(filled("@dir/plain"), &e));
+    }
+    ran r = SAY(NULL, "export", "@model", "--format", "gguf", "--without-adapters", "-o", "@dir/no");
+    expect(&r, 2, "of --format safetensors");
+    ran_free(&r);
+}
+
+/* ---- adapters of eight bits ---- */
+/* What is stored of A or B: NF8 in groups of 64 numbers in row order, scales in codes of 8 bits (8, 8, fp32, 64, 256),
+ * the bytes that packing the f32 numbers of the same run gives. Returns them. */
+static uint64_t same_as_packed(bl_checkpoint *c, const bl_stored *t, const float *x, int64_t n)
+{
+    const bl_format *f = bl_format_find("nf8_lq");
+    const int64_t groups = (n + 63) / 64;
+    const bl_shape shape = {.out = n % 64 ? 1 : n / 64, .in = n % 64 ? n : 64, .group = BL_MIN(64, n), .scale = BL_F32};
+    bl_part_spec spec[BL_MAX_PARTS];
+    void *part[BL_MAX_PARTS];
+    uint64_t bytes = 0;
+    bl_err e = {0};
+    assert_ptr_equal(t->format, f);
+    assert_int_equal(t->shape.out * t->shape.in, n);
+    const int n_parts = f->parts(f, &shape, spec);
+    for (int i = 0; i < n_parts; i++)
+        part[i] = calloc((size_t)(spec[i].rows * spec[i].cols) + 8, bl_dtype_bytes(spec[i].dtype));
+    assert_ok(f->pack(f, &shape, x, part, &e));
+    float *want = malloc((size_t)n * sizeof *want), *got = malloc((size_t)n * sizeof *got);
+    for (int64_t r = 0; r < shape.out; r++)
+        f->unpack(f, &shape, (const void *const *)part, r, 0, shape.in, want + r * shape.in);
+    assert_ok(bl_checkpoint_dense(c, t, 0, t->shape.out, got, &e));
+    assert_memory_equal(want, got, (size_t)n * sizeof *want);
+    for (int i = 0; i < n_parts; i++) {
+        bytes += t->part[i].bytes;
+        free(part[i]);
+    }
+    assert_int_equal(bytes, n + groups + 4 * ((groups + 255) / 256) + 4);
+    free(want);
+    free(got);
+    return bytes;
+}
+
+static double bits_of(const char *model)
+{
+    bl_err e = {0};
+    double bits;
+    bl_json *j;
+    ran r = SAY(NULL, "inspect", model, "--json");
+    expect(&r, 0, NULL);
+    assert_ok(bl_json_parse(r.out, strlen(r.out), "inspect", BL_JSON_PLAIN, &j, &e));
+    assert_ok(bl_json_get_real(j, "bits_per_weight", &bits, &e));
+    bl_json_free(j);
+    ran_free(&r);
+    return bits;
+}
+
+static void adapters_of_eight_bits_are_those_of_the_run_rounded(void **state)
+{
+    static const char f32[] = "lq-lora:2.75+rank=5+plain+rounds=2+grid-rounds=1";
+    bl_err e = {0};
+    char text[100];
+    bl_checkpoint *c, *again;
+    bl_peft *p;
+    uint64_t bytes = 0;
+    double numbers = 0, weights = 0, bits[3];
+    (void)state;
+    study_write(S.dir, "three.jsonl", lines);
+    snprintf(text, sizeof text, "%s+adapters=nf8", f32);
+    for (int k = 0; k < 3; k++) { /* the last one reads the second and writes it, with something beside */
+        static const char *const out[] = {"@dir/f32", "@dir/nf8", "@dir/more"};
+        const char *method = k == 2 ? "lora+rank=1+targets=q_proj" : k ? text : f32;
+        ran r = SAY(NULL, "finetune", k == 2 ? "@dir/nf8" : "@model", "--method", method, "--data", "@dir/three.jsonl",
+                    "--steps", "3", "--lr", k == 2 ? "0" : "0.005", "--threads", "1", "-o", out[k]);
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        bits[k] = bits_of(out[k]);
+    }
+    assert_ok(bl_peft_read(filled("@dir/f32"), &p, &e));
+    assert_ok(bl_checkpoint_open(filled("@dir/nf8"), NULL, &c, &e));
+    assert_ok(bl_checkpoint_open(filled("@dir/more"), NULL, &again, &e));
+    for (size_t i = 0; i < bl_checkpoint_count(c); i++) {
+        const bl_stored *t = bl_checkpoint_at(c, i), *u = bl_checkpoint_find(again, t->name);
+        char name[160];
+        if (bl_roles[t->role].kind == BL_KIND_LINEAR && bl_roles[t->role].block)
+            weights += (double)t->shape.out * (double)t->shape.in;
+        if (!t->n_adapters) continue;
+        assert_non_null(t->adapter[0].packed);
+        for (int k = 0; k < 2; k++) {
+            snprintf(name, sizeof name, "%.*slora_%c", (int)(strlen(t->name) - strlen("weight")), t->name, "AB"[k]);
+            const bl_peft_tensor *x = bl_peft_find(p, name);
+            assert_non_null(x);
+            bytes += same_as_packed(c, &t->adapter[0].packed[k], x->value, x->rows * x->cols);
+            (void)same_as_packed(again, &u->adapter[0].packed[k], x->value, x->rows * x->cols);
+            numbers += (double)(x->rows * x->cols);
+        }
+    }
+    assert_true(numbers > 0);
+    /* what is said of bits is what lies there: 4 bytes a number less */
+    assert_float_equal(bits[0] - bits[1], (4 * numbers - (double)bytes) * 8 / weights, 1e-9);
+    bl_checkpoint_close(c);
+    bl_checkpoint_close(again);
+    bl_peft_free(p);
+    const double rounded = nll_by("@dir/nf8"), exact = nll_by("@dir/f32");
+    if (!(fabs(rounded - exact) < 1e-2 * fabs(exact)) || !(rounded != exact) || !(nll_by("@dir/more") == rounded))
+        fail_msg("%.9g with adapters of 8 bits, %.9g of 32", rounded, exact);
+    ran r = SAY(NULL, "inspect", "@dir/nf8");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "adapter of rank 5 in nf8_lq"));
+    ran_free(&r);
+    assert_ok(bl_remove_tree(filled("@dir/f32"), &e));
+    assert_ok(bl_remove_tree(filled("@dir/nf8"), &e));
+    assert_ok(bl_remove_tree(filled("@dir/more"), &e));
 }
 
 /* ---- a base that looks at text ---- */
@@ -274,20 +417,23 @@ static void adapters_correct_what_two_bits_broke(void **state)
     double loss[2];
     (void)state;
     study_write(S.dir, "three.jsonl", lines);
-    ran r = SAY(NULL, LOOKS("int2.1:w2g24+rank=4", "@dir/corrected", "--curve", "@dir/corrected.curve", "--json"));
-    expect(&r, 0, NULL);
-    bl_json *j;
-    int64_t planned, peak;
-    assert_ok(bl_json_parse(r.out, strlen(r.out), "finetune", BL_JSON_PLAIN, &j, &e));
-    assert_ok(bl_json_get_int(j, "planned_bytes", &planned, &e));
-    assert_ok(bl_json_get_int(j, "peak_bytes", &peak, &e));
-    if (!(fabs((double)(planned - peak)) <= 0.1 * (double)peak)) /* of rows of different lengths: not of 5% */
-        fail_msg("%lld bytes planned, %lld at most", (long long)planned, (long long)peak);
-    bl_json_free(j);
-    ran_free(&r);
-    ends_of_curve("@dir/corrected.curve", loss);
-    assert_true(loss[1] < loss[0]);
-    assert_ok(bl_remove_tree(filled("@dir/corrected"), &e));
+    static const char *const methods[] = {"int2.1:w2g24+rank=4", "int2.1:w2g24+rank=4+topk=8"};
+    for (size_t i = 0; i < BL_COUNT(methods); i++) {
+        ran r = SAY(NULL, LOOKS(methods[i], "@dir/corrected", "--curve", "@dir/corrected.curve", "--json"));
+        expect(&r, 0, NULL);
+        bl_json *j;
+        int64_t planned, peak;
+        assert_ok(bl_json_parse(r.out, strlen(r.out), "finetune", BL_JSON_PLAIN, &j, &e));
+        assert_ok(bl_json_get_int(j, "planned_bytes", &planned, &e));
+        assert_ok(bl_json_get_int(j, "peak_bytes", &peak, &e));
+        if (!(fabs((double)(planned - peak)) <= 0.1 * (double)peak)) /* of rows of different lengths: not of 5% */
+            fail_msg("%lld bytes planned, %lld at most", (long long)planned, (long long)peak);
+        bl_json_free(j);
+        ran_free(&r);
+        ends_of_curve("@dir/corrected.curve", loss);
+        assert_true(loss[1] < loss[0]);
+        assert_ok(bl_remove_tree(filled("@dir/corrected"), &e));
+    }
 }
 
 /* The adapter of QA-LoRA beside the integers, and within their zero points, computes the same; with sums too. */
@@ -329,6 +475,8 @@ int main(void)
         cmocka_unit_test(zero_points_take_an_adapter_in),
         cmocka_unit_test(scales_are_trained_end_to_end_after_blocks),
         cmocka_unit_test(adapters_correct_what_two_bits_broke),
+        cmocka_unit_test(files_of_adapters_go_with_the_base_that_is_exported),
+        cmocka_unit_test(adapters_of_eight_bits_are_those_of_the_run_rounded),
         cmocka_unit_test(adapters_that_begin_as_a_part_of_the_weight_are_given_as_its_change),
     };
     return cmocka_run_group_tests(tests, begin_study, end_study);
