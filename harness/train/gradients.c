@@ -292,7 +292,8 @@ static bl_status taught_chunk(pass *p, const ends *x, bl_tensor y, bl_tensor *dy
     const int64_t n = y.dim[0];
     const bl_tensor t = bl_tensor_2d(p->room->work, x->theirs, BL_F32, n, y.dim[1]);
     bl_status st = BL_OK;
-    BL_TRY(bl_teacher_logits(p->t->teacher, x->taught, r, n, t, e));
+    if (bl_teacher_top(p->t->teacher)) BL_TRY(bl_teacher_beside(p->t->teacher, r, y, t, e));
+    else BL_TRY(bl_teacher_logits(p->t->teacher, x->taught, r, n, t, e));
     if (p->t->unsure) return unsure_chunk(p, x, y, t, dy, r, a, b, e);
     BL_TRY(p->be->ops->loss_grad(p->be,
                                  &(bl_loss_grad_args){.logits = y,
@@ -341,7 +342,10 @@ static bl_status loss(pass *p, double scale, double *out, bl_err *e)
         bl_batch whole = p->batch;
         whole.want = p->want;
         whole.n_want = p->n;
-        BL_TRY(bl_teacher_states(t->teacher, &whole, x.taught, e));
+        if (bl_teacher_top(t->teacher))
+            BL_TRY(bl_teacher_tops(t->teacher, &whole, x.taught,
+                                   bl_tensor_2d(p->room->work, x.theirs, BL_F32, BL_MIN(most, p->n), columns), e));
+        else BL_TRY(bl_teacher_states(t->teacher, &whole, x.taught, e));
     }
     BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = p->stream, .dst = x.last, .from = p->t_want, .n = p->n}, e));
     BL_TRY(be->ops->rmsnorm(

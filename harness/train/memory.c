@@ -2,6 +2,7 @@
 #include "narrow.h"
 #include "trainer.h"
 #include "taught.h"
+#include "topk.h"
 #include "harness/model/size.h"
 
 /* ---- what a pass takes ---- */
@@ -98,6 +99,7 @@ static uint64_t activations(const bl_trainable *t, int64_t rows, int64_t n, bool
         const uint64_t theirs = (uint64_t)(logits * c->vocab) * sizeof(float);
         ends += (uint64_t)(n * c->dim) * act + (uint64_t)n * 8 + theirs + kv;
         kept = states + (uint64_t)(chunk * bl_chunk_row_bytes(c)) + bl_teacher_keeps(t->teacher);
+        if (bl_teacher_top(t->teacher)) kept += bl_topk_room(BL_MIN(logits, n), bl_teacher_top(t->teacher));
         if (t->unsure) ends += theirs + (uint64_t)n * 16;
         if (t->unsure && be->act != BL_F32) kept += 2 * (uint64_t)(logits * c->vocab) * act;
     }

@@ -2,6 +2,7 @@
  * (gradients.h).
  */
 #include "taught.h"
+#include "topk.h"
 #include "kernels/base/hash.h"
 #include <string.h>
 
@@ -15,6 +16,10 @@ struct bl_teacher {
         int64_t row;
     } * known; /* by their hashes */
     size_t n_known, cap_known;
+    bl_topk top; /* k 0: states are kept */
+    size_t cap_id, cap_value, cap_other, cap_row;
+    int64_t *row; /* of the batch at hand, in top */
+    bl_buffer *room;
 };
 
 bl_status bl_train_taught(bl_trainable *t, bl_checkpoint *c, double kl, double ce, bl_err *e)
@@ -59,14 +64,20 @@ void bl_teacher_free(bl_teacher *k)
     if (!k) return;
     for (int64_t b = 0; b < k->m->config.n_layers; b++) bl_block_release(k->m, b);
     k->m->be->ops->buffer_free(k->states);
+    k->m->be->ops->buffer_free(k->room);
     bl_model_close(k->m);
     bl_free(k->known);
+    bl_free(k->top.id);
+    bl_free(k->top.value);
+    bl_free(k->top.other);
+    bl_free(k->row);
     bl_free(k);
 }
 
 void bl_teacher_keep(bl_teacher *k, int64_t tokens)
 {
     const uint64_t each = (uint64_t)k->m->config.dim * bl_dtype_bytes(k->m->be->act);
+    if (k->top.k) return;
     k->m->be->ops->buffer_free(k->states);
     k->states = NULL;
     k->n_known = 0;
@@ -90,6 +101,17 @@ static size_t place_of(const bl_teacher *k, bl_hash h)
         else high = mid;
     }
     return low;
+}
+
+static bl_status add_known(bl_teacher *k, bl_hash h, int64_t row, bl_err *e)
+{
+    const size_t i = place_of(k, h);
+    bl_status st = bl_grow(&k->known, &k->cap_known, k->n_known + 1, sizeof *k->known, e);
+    if (st != BL_OK) return st;
+    memmove(k->known + i + 1, k->known + i, (k->n_known - i) * sizeof *k->known);
+    k->known[i] = (struct known){.of = h, .row = row};
+    k->n_known++;
+    return BL_OK;
 }
 
 /* The wanted rows of sequence s are *n from *at on; returns what tells it from others. */
@@ -146,14 +168,11 @@ static bl_status remember(bl_teacher *k, const bl_batch *b, bl_tensor hidden, bl
         BL_TRY(sequence(b, s, &at, &n, &h, e));
         const size_t i = place_of(k, h);
         if (k->used + n > k->most || (i < k->n_known && bl_hash_equal(k->known[i].of, h))) continue;
-        BL_TRY(bl_grow(&k->known, &k->cap_known, k->n_known + 1, sizeof *k->known, e));
         if (n)
             BL_TRY(be->ops->gather(
                 be, &(bl_gather_args){.src = bl_tensor_rows(hidden, at, n), .dst = kept_rows(k, k->used, n), .n = n},
                 e));
-        memmove(k->known + i + 1, k->known + i, (k->n_known - i) * sizeof *k->known);
-        k->known[i] = (struct known){.of = h, .row = k->used};
-        k->n_known++;
+        BL_TRY(add_known(k, h, k->used, e));
         k->used += n;
     }
 out:
@@ -180,6 +199,77 @@ out:
     bl_kv_free(kv);
     bl_free(slot);
     return st;
+}
+
+/* ---- the most likely tokens in the place of states ---- */
+bl_status bl_train_topk(bl_trainable *t, int64_t top, bl_err *e)
+{
+    const int64_t vocab = t->m->config.vocab;
+    if (!t->teacher || t->unsure) return bl_fail(e, BL_E_INTERNAL, "there is no teacher of which some logits are kept");
+    if (top < 1 || top > vocab)
+        return bl_fail(e, BL_E_CONFIG, "topk is %lld; the vocabulary has %lld tokens", (long long)top,
+                       (long long)vocab);
+    t->teacher->top.k = top;
+    return BL_OK;
+}
+
+int64_t bl_teacher_top(const bl_teacher *k) { return k->top.k; }
+
+/* Rows at .. at + n of the states, a chunk of logits at a time, as rows k->used on. */
+static bl_status take_rows(bl_teacher *k, bl_tensor hidden, int64_t at, int64_t n, bl_tensor logits, bl_err *e)
+{
+    bl_backend *be = k->m->be;
+    const int64_t vocab = k->m->config.vocab, columns = logits.dim[1], most = logits.dim[0];
+    const size_t all = (size_t)(k->used + n), top = (size_t)k->top.k;
+    bl_status st = BL_OK;
+    float *x = bl_new((size_t)(BL_MIN(most, n) * columns), sizeof *x, e);
+    if (!x) return BL_E_NOMEM;
+    BL_TRY(bl_grow(&k->top.id, &k->cap_id, all * top, sizeof *k->top.id, e));
+    BL_TRY(bl_grow(&k->top.value, &k->cap_value, all * top, sizeof *k->top.value, e));
+    BL_TRY(bl_grow(&k->top.other, &k->cap_other, all, sizeof *k->top.other, e));
+    for (int64_t r = 0, m; r < n; r += m) {
+        m = BL_MIN(n - r, most);
+        const bl_tensor y = bl_tensor_rows(logits, 0, m);
+        BL_TRY(bl_logits(k->m, hidden, at + r, m, y, e));
+        BL_TRY(be->ops->download(be, &y, x, e));
+        for (int64_t i = 0; i < m; i++) bl_topk_take(&k->top, k->used + r + i, x + i * columns, vocab);
+    }
+    k->used += n;
+out:
+    bl_free(x);
+    return st;
+}
+
+bl_status bl_teacher_tops(bl_teacher *k, const bl_batch *b, bl_tensor hidden, bl_tensor logits, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t at = 0, n = 0;
+    bl_hash h;
+    bool there = false;
+    BL_TRY(bl_grow(&k->row, &k->cap_row, (size_t)b->n_want + 1, sizeof *k->row, e));
+    for (int32_t s = 0; s < b->n_seq; s++) {
+        BL_TRY(sequence(b, s, &at, &n, &h, e));
+        size_t i = place_of(k, h);
+        if (!(i < k->n_known && bl_hash_equal(k->known[i].of, h))) {
+            if (!there) BL_TRY(bl_teacher_states(k, b, hidden, e));
+            there = true;
+            const int64_t row = k->used;
+            BL_TRY(take_rows(k, hidden, at, n, logits, e));
+            BL_TRY(add_known(k, h, row, e));
+            i = place_of(k, h);
+        }
+        for (int64_t r = 0; r < n; r++) k->row[at + r] = k->known[i].row + r;
+    }
+out:
+    return st;
+}
+
+bl_status bl_teacher_beside(bl_teacher *k, int64_t row0, bl_tensor learner, bl_tensor logits, bl_err *e)
+{
+    bl_backend *be = k->m->be;
+    bl_status st = bl_buffer_fit(be, &k->room, bl_topk_room(learner.dim[0], k->top.k), e);
+    return st != BL_OK ? st
+                       : bl_topk_logits(be, &k->top, k->row + row0, learner, k->m->config.vocab, k->room, logits, e);
 }
 
 bl_status bl_teacher_logits(bl_teacher *k, bl_tensor hidden, int64_t row0, int64_t rows, bl_tensor logits, bl_err *e)

@@ -211,7 +211,7 @@ static void gradients_towards_a_teacher_are_those_of_central_differences(void **
 {
     (void)state;
     bl_err e = {0};
-    for (int other = 0; other < 2; other++) {
+    for (int other = 0; other < 3; other++) { /* the same; another; another of which some logits are kept */
         fixture f = fixture_open(other ? "synth:tiny:int2" : "synth:tiny", "", 2, false);
         bl_train_batch b = batch(f.m->config.vocab);
         bl_checkpoint *teacher;
@@ -220,15 +220,29 @@ static void gradients_towards_a_teacher_are_those_of_central_differences(void **
         assert_ok(bl_trainable_new(f.m, &t, &e));
         assert_ok(bl_train_lora(t, &(bl_lora){.rank = 4, .alpha = 8, .seed = 3}, &e));
         assert_refused(bl_train_taught(t, teacher, 0, 0, &e), BL_E_CONFIG, "above 0");
-        assert_ok(bl_train_taught(t, teacher, other ? 0.05 : 1, other, &e));
+        assert_ok(bl_train_taught(t, teacher, other ? 0.05 : 1, other > 0, &e));
+        if (other == 2) assert_ok(bl_train_topk(t, 9, &e));
         if (other) {
             set_b(t);
-            assert_gradients("a teacher", t, &b, 0.01);
+            assert_gradients(other == 1 ? "a teacher" : "some logits of a teacher", t, &b, 0.01);
+        }
+        if (other == 1) {
             t->ce = 0;
             const double one = loss_of(t, &b, 1);
             t->sequences = 2;
-            assert_true(one > 0.01 && fabs(loss_of(t, &b, 1) - one / 2) < 1e-9 * one);
-        } else {
+            const double half = loss_of(t, &b, 1);
+            assert_true(one > 0.01 && fabs(half - one / 2) < 1e-9 * one);
+            assert_refused(bl_train_topk(t, f.m->config.vocab + 1, &e), BL_E_CONFIG, "tokens");
+            bl_trainable *all; /* of the same model, beside the adapters that it has by now */
+            assert_ok(bl_trainable_new(f.m, &all, &e));
+            assert_ok(bl_train_lora(all, &(bl_lora){.rank = 4, .alpha = 8, .seed = 4}, &e));
+            assert_ok(bl_train_taught(all, teacher, 0.05, 1, &e));
+            assert_ok(bl_train_topk(all, f.m->config.vocab, &e));
+            all->ce = 0;
+            all->sequences = 2;
+            assert_true(fabs(loss_of(all, &b, 1) - half) < 1e-6 * half);
+            bl_trainable_free(all);
+        } else if (!other) {
             assert_true(loss_of(t, &b, 1) == 0);
             for (size_t i = 0; i < t->n_params; i++)
                 for (int64_t k = 0; k < bl_tensor_count(&t->param[i].grad); k++)
