@@ -9,13 +9,14 @@
  *     shifts2 f32 [blocks]             max |shift| of 256 groups in row order
  *
  * value = table[code] scale + shift. Of 201 shifts, median + f max|w - median| with f equally spaced over
- * +-0.1 / 1.8481, the first whose codes have the largest entropy (the published search, 100 steps to a side). Codes
- * come from the exact scale and shift, not from those that will be read. The table's largest value is 1: `scale` of the
- * shape is not used.
+ * +-0.1 / 1.8481, the first whose codes have the largest entropy (the published search, 100 steps to a side). From one
+ * shift to the next hardly a weight changes its code, so the search goes by those that do. Codes come from the exact
+ * scale and shift, not from those that will be read. The table's largest value is 1: `scale` of the shape is not used.
  */
 #include "fmt_table.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SIDE = 100, TRIES = 2 * SIDE + 1 };
 
@@ -45,6 +46,20 @@ static void unpack(const bl_format *f, const bl_shape *g, const void *const part
 }
 
 /* ---- the search ---- */
+/* Ascending, by how many weights go before each: no branch that could be guessed wrong, and four at a time. */
+static void sort(const float *v, int n, float *to)
+{
+    for (int i = 0; i < n; i++) {
+        const float x = v[i];
+        int before = 0;
+#pragma omp simd reduction(+ : before)
+        for (int j = 0; j < i; j++) before += v[j] <= x;
+#pragma omp simd reduction(+ : before)
+        for (int j = i + 1; j < n; j++) before += v[j] < x;
+        to[before] = x;
+    }
+}
+
 static int ascending(const void *a, const void *b)
 {
     const float x = *(const float *)a, y = *(const float *)b;
@@ -53,58 +68,149 @@ static int ascending(const void *a, const void *b)
 
 enum { KNOWN = 129 }; /* numbers whose n log2 n is at hand */
 
-/* Sum of c log2 c over how many of the sorted weights, less the shift, have each code: the smaller, the more they tell.
- * end: where each code ended for the shift before, 0 at first; shifts come in order, so it is near. */
-static double repeats(const bl_codebook *t, const float *sorted, int64_t n, float shift, float inverse,
-                      const double known[KNOWN], int64_t end[256])
+/* A group in order and what is tried of it: (x - shift) inverse is what codes are of. */
+typedef struct tries {
+    const bl_codebook *t;
+    const double *known;
+    const float *sorted;
+    int64_t n;
+    float middle, shift[TRIES], inverse[TRIES];
+} tries;
+
+static double repeated(const tries *s, int64_t c) { return c < KNOWN ? s->known[c] : (double)c * log2((double)c); }
+
+/* Weight x is above bound i at try k; the later the try, the fewer are. */
+static bool above(const tries *s, int i, float x, int k) { return s->t->bound[i] < (x - s->shift[k]) * s->inverse[k]; }
+
+/* Sum of c log2 c over how many weights have each code: the smaller, the more they tell. end: where each code ended for
+ * the try before, 0 at first; tries come in order, so it is near. */
+static double repeats(const tries *s, int k, int64_t end[256])
 {
     double sum = 0;
     int64_t before = 0;
-    for (int i = 0; before < n; i++) {
-        int64_t at = n; /* the first that is above the bound */
-        if (i + 1 < t->span) {
-            const float bound = t->bound[i];
-            for (at = BL_MAX(end[i], before); at > before && bound < (sorted[at - 1] - shift) * inverse;) at--;
-            while (at < n && !(bound < (sorted[at] - shift) * inverse)) at++;
+    for (int i = 0; before < s->n; i++) {
+        int64_t at = s->n; /* the first that is above the bound */
+        if (i + 1 < s->t->span) {
+            for (at = BL_MAX(end[i], before); at > before && above(s, i, s->sorted[at - 1], k);) at--;
+            while (at < s->n && !above(s, i, s->sorted[at], k)) at++;
             end[i] = at;
         }
-        const int64_t c = at - before;
-        if (c) sum += c < KNOWN ? known[c] : (double)c * log2((double)c);
+        sum += repeated(s, at - before);
         before = at;
     }
     return sum;
 }
 
-/* The shift of a group; `sorted` has room for it. */
-static float best_shift(const bl_codebook *t, const float *w, int64_t n, const double known[KNOWN], float *sorted)
+/* The first of the best sums: one that is less by more than rounding. */
+typedef struct best {
+    double least;
+    int at;
+} best;
+static void see(best *b, double sum, int k)
 {
-    const float width = (float)(0.1 * 0.5410872368978237), step = 2 * width / (TRIES - 1);
-    float best = 0;
-    double least = INFINITY;
+    if (!(sum < b->least - 1e-9)) return;
+    b->least = sum;
+    b->at = k;
+}
+
+static int each_try(const tries *s)
+{
+    best b = {INFINITY, 0};
     int64_t end[256] = {0};
-    memcpy(sorted, w, (size_t)n * sizeof *w);
-    qsort(sorted, (size_t)n, sizeof *sorted, ascending);
-    const float middle = sorted[(n - 1) / 2], reach = fmaxf(middle - sorted[0], sorted[n - 1] - middle);
-    if (reach == 0) return middle;
-    for (int i = 0; i < TRIES; i++) {
-        const float f = i <= SIDE ? -width + step * (float)i : width - step * (float)(TRIES - 1 - i);
-        const float shift = middle + f * reach, top = fmaxf(shift - sorted[0], sorted[n - 1] - shift);
-        const double sum = repeats(t, sorted, n, shift, 1 / top, known, end);
-        if (sum < least - 1e-9) { /* the first of equal ones */
-            least = sum;
-            best = shift;
+    for (int k = 0; k < TRIES; k++) see(&b, repeats(s, k, end), k);
+    return b.at;
+}
+
+/* ---- the same by what changes: a weight crosses a bound once, downwards, and few do ---- */
+enum { CROSS_MOST = 128, CROSS_SPAN = 16 }; /* weights of a group, codes */
+
+/* The first try at which x is not above bound i, TRIES if it always is: near the shift s with (x - s) / top = bound,
+ * top the larger distance to the ends. */
+static int crosses(const tries *s, int i, float x)
+{
+    const float bound = s->t->bound[i], low = s->sorted[0], high = s->sorted[s->n - 1];
+    float at = (x - bound * high) / (1 - bound);
+    if (at > 0.5f * (low + high)) at = (x + bound * low) / (1 + bound);
+    const float f = (at - s->middle) / (s->shift[TRIES - 1] - s->shift[0]) * (TRIES - 1) + SIDE;
+    int k = f < 0 ? 0 : f > TRIES ? TRIES : (int)f;
+    while (k > 0 && !above(s, i, x, k - 1)) k--;
+    while (k < TRIES && above(s, i, x, k)) k++;
+    return k;
+}
+
+static int each_crossing(const tries *s)
+{
+    int16_t first[TRIES], next[CROSS_SPAN * CROSS_MOST]; /* crossings of a try: bound by bound */
+    uint8_t bound[CROSS_SPAN * CROSS_MOST];
+    int64_t count[CROSS_SPAN] = {0}, at = 0;
+    int n = 0;
+    best b = {INFINITY, 0};
+    double sum = 0;
+    memset(first, 0xff, sizeof first);
+    for (int i = 0; i < s->t->span; i++) {
+        const int64_t before = at;
+        if (i + 1 == s->t->span) at = s->n;
+        while (at < s->n && !above(s, i, s->sorted[at], 0)) at++;
+        count[i] = at - before;
+        sum += repeated(s, count[i]);
+        for (int64_t j = at; j < s->n; j++, n++) {
+            const int k = crosses(s, i, s->sorted[j]);
+            if (k == TRIES) break;
+            bound[n] = (uint8_t)i;
+            next[n] = first[k];
+            first[k] = (int16_t)n;
         }
     }
-    return best;
+    see(&b, sum, 0);
+    for (int k = 1; k < TRIES; k++) {
+        if (first[k] < 0) continue;
+        for (int c = first[k]; c >= 0; c = next[c]) {
+            int64_t *to = &count[bound[c]];
+            sum -= s->known[to[0]] + s->known[to[1]];
+            to[0]++;
+            to[1]--; /* the bounds above it came before */
+            sum += s->known[to[0]] + s->known[to[1]];
+        }
+        see(&b, sum, k);
+    }
+    return b.at;
+}
+
+static inline float larger(float a, float b) { return a > b ? a : b; } /* of numbers: fmaxf would be a call */
+
+/* The shift of a group; `sorted` has room for it. f: of the tries, in shares of the largest distance to the median. */
+static float best_shift(const bl_codebook *t, const float *w, int64_t n, const double known[KNOWN],
+                        const float f[TRIES], float *sorted)
+{
+    tries s = {.t = t, .known = known, .sorted = sorted, .n = n};
+    if (n <= CROSS_MOST) sort(w, (int)n, sorted);
+    else {
+        memcpy(sorted, w, (size_t)n * sizeof *w);
+        qsort(sorted, (size_t)n, sizeof *sorted, ascending);
+    }
+    const float low = sorted[0], high = sorted[n - 1], middle = sorted[(n - 1) / 2],
+                reach = larger(middle - low, high - middle);
+    if (reach == 0) return middle;
+    s.middle = middle;
+#pragma omp simd
+    for (int i = 0; i < TRIES; i++) {
+        const float shift = middle + f[i] * reach;
+        s.shift[i] = shift;
+        s.inverse[i] = 1 / larger(shift - low, high - shift);
+    }
+    /* steps are far above what rounding does to a weight, so each crosses a bound but once */
+    const bool fine = reach >= larger(fabsf(low), fabsf(high)) / 256 && reach > 1e-30f;
+    return s.shift[fine && n <= CROSS_MOST && t->span <= CROSS_SPAN ? each_crossing(&s) : each_try(&s)];
 }
 
 typedef struct packing {
-    const bl_format *f;
+    const bl_format *format;
     const bl_shape *g;
     const float *w;
     void *const *part;
     bl_codebook t;
     double known[KNOWN];
+    float f[TRIES];       /* of the shifts that are tried */
     float *scale, *shift; /* [out groups] */
 } packing;
 
@@ -119,8 +225,8 @@ static bl_status pack_row(const void *ctx, int64_t r, void *room, bl_err *e)
     for (int64_t i = 0; i < groups; i++) {
         const int64_t k = i * g->group, n = BL_MIN(g->group, g->in - k), at = r * groups + i;
         const float *x = p->w + r * g->in + k;
-        if (!bl_all_finite(x, n)) return bl_fail_nonfinite(p->f, x, r, k, n, e);
-        const float shift = best_shift(&p->t, x, n, p->known, sorted);
+        if (!bl_all_finite(x, n)) return bl_fail_nonfinite(p->format, x, r, k, n, e);
+        const float shift = best_shift(&p->t, x, n, p->known, p->f, sorted);
         float top = 0;
         for (int64_t j = 0; j < n; j++) top = fmaxf(top, fabsf(x[j] - shift));
         const float inverse = 1 / top;
@@ -129,7 +235,7 @@ static bl_status pack_row(const void *ctx, int64_t r, void *room, bl_err *e)
         p->scale[at] = top;
         p->shift[at] = shift;
     }
-    bl_codes_write((uint8_t *)p->part[0] + r * bl_code_bytes(g->in, p->f->bits), p->f->bits, g->in, q);
+    bl_codes_write((uint8_t *)p->part[0] + r * bl_code_bytes(g->in, p->format->bits), p->format->bits, g->in, q);
     return BL_OK;
 }
 
@@ -153,11 +259,14 @@ static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, voi
 {
     bl_status st = BL_OK;
     const int64_t all = g->out * bl_shape_groups(g);
-    packing p = {.f = f, .g = g, .w = w, .part = part};
+    packing p = {.format = f, .g = g, .w = w, .part = part};
+    const float width = (float)(0.1 * 0.5410872368978237), step = 2 * width / (TRIES - 1);
 
     BL_TRY(f->check(f, g, e));
     bl_codebook_init(&p.t, f->table, 1 << f->bits);
     for (int i = 1; i < KNOWN; i++) p.known[i] = i * log2(i);
+    for (int i = 0; i < TRIES; i++)
+        p.f[i] = i <= SIDE ? -width + step * (float)i : width - step * (float)(TRIES - 1 - i);
     p.scale = bl_new((size_t)all, sizeof *p.scale, e);
     p.shift = bl_new((size_t)all, sizeof *p.shift, e);
     if (!p.scale || !p.shift) {
