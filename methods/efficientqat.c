@@ -85,7 +85,11 @@ static bl_status learn(const bl_method_run *r, bl_trainable *t, int64_t block, b
                          (long long)block, (long long)step + 1);
             goto out;
         }
-        BL_TRY(bl_adamw_step(&adam, t, lr * share(step, steps), NULL, e));
+        bl_calib_step at = {.block = block, .loss = sum * scale / 2, .lr = lr * share(step, steps)};
+        st = bl_adamw_step(&adam, t, at.lr, &at.grad_norm, e);
+        if (st == BL_E_NUMERIC) bl_within(e, "block %lld", (long long)block);
+        if (st != BL_OK) goto out;
+        BL_TRY(bl_calib_say_step(r->calib, &at, e));
         pass += sum * scale / 2;
         if ((step + 1) % each) continue;
         pass /= (double)each;
@@ -147,7 +151,8 @@ const bl_method bl_method_efficientqat = {
     .doc = "Weights, scales and zeros of a block trained together to do what the block did. Its second phase, scales "
            "trained end to end, is a stage of its own: efficientqat:w2g64+e2e-qp. Rates are the authors', for 4,096 "
            "steps a block and weights of about 0.02: where steps are fewer or weights larger they change nearly no "
-           "code, and larger ones are needed.",
+           "code, and larger ones are needed. The curve of all "
+           "blocks, a step after the other, is beside the result, also of one that failed.",
     .deviates = "everything in fp32 but scales, which are rounded to fp16 in training too, so that what is stored is "
                 "what was trained; the library rounds again after a cast of the weights\n"
                 "ranges hold 0: a group of weights of one sign would saturate otherwise\n"

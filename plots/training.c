@@ -16,7 +16,7 @@ typedef struct place {
 static bool same(const char *a, const char *b) { return !strcmp(a, b); }
 static bool one_group(const bl_curve *a, const bl_curve *b)
 {
-    return same(a->model, b->model) && same(a->stored_as, b->stored_as) &&
+    return !a->block == !b->block && same(a->model, b->model) && same(a->stored_as, b->stored_as) &&
            (*a->data_hash ? same(a->data_hash, b->data_hash) : same(a->data, b->data));
 }
 
@@ -106,7 +106,8 @@ static void put_panel(bl_page *page, size_t panel, const place *p, size_t n, siz
              : one                   ? "loss"
              : alone && *first->data ? first->data
                                      : first->model);
-    bl_page_panel(page, panel, title, "step", name[which]);
+    bl_page_panel(page, panel, title, "step",
+                  !which && first->block ? "mean squared difference of a block" : name[which]);
     if (which == 1 && lo > 0) lo = 0; /* a rate that stays is a level, not a slope */
     bl_ruler x = bl_ruler_count((double)BL_MAX(steps, 3) + 1),
              y = !(lo <= hi)                           ? bl_ruler_linear(0, 1, 0, INFINITY)

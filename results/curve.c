@@ -38,8 +38,10 @@ bl_status bl_curve_write(const char *path, bl_hash identity, const bl_curve *giv
         BL_TRY(bl_record_text(r, texts[i].where, *(const char **)((char *)&c + texts[i].at), e));
     BL_TRY(bl_record_int(r, "env/threads", c.threads, "1", e));
     for (size_t i = 0; i < BL_COUNT(series); i++)
-        BL_TRY(bl_record_reals(r, series[i].where, *(const double **)((char *)&c + series[i].at), c.n, series[i].unit,
-                               series[i].meaning, e));
+        BL_TRY(bl_record_reals(
+            r, series[i].where, *(const double **)((char *)&c + series[i].at), c.n, c.block ? "1" : series[i].unit,
+            c.block && !i ? "mean squared difference of a block's output to the original" : series[i].meaning, e));
+    if (c.block) BL_TRY(bl_record_reals(r, "train/block", c.block, c.n, "1", "that a step is of, from 0", e));
     if (c.n_valid) {
         BL_TRY(bl_record_reals(r, "train/valid_step", c.valid_step, c.n_valid, "1", "step that was made before", e));
         BL_TRY(bl_record_reals(r, "train/valid_loss", c.valid, c.n_valid, "nat",
@@ -100,6 +102,15 @@ bl_status bl_curve_read(const char *path, bl_arena *a, bl_curve *out, bl_err *e)
                          (long long)out->n, series[0].where);
         out->n = steps;
         *(const double **)((char *)out + series[i].at) = v;
+    }
+    if (st == BL_OK && bl_shard_has(s, "train/block")) {
+        double *v = NULL;
+        int64_t steps;
+        st = bl_shard_reals(s, "train/block", a, &v, &steps, e);
+        if (st == BL_OK && steps != out->n)
+            st = bl_fail(e, BL_E_CORRUPT, "%lld numbers in train/block, %lld in %s", (long long)steps,
+                         (long long)out->n, series[0].where);
+        out->block = v;
     }
     if (st == BL_OK) st = read_valid(s, a, out, e);
     if (st == BL_E_MISSING && e) st = e->status = BL_E_CORRUPT;

@@ -17,6 +17,8 @@ typedef struct bl_curve {
     int64_t n;                             /* steps */
     const double *loss;                    /* [n] nat, mean over the tokens of a step that count */
     const double *lr, *grad_norm;          /* [n]; of all gradients, before they are clipped */
+    const double *block;                   /* [n] NULL: a loss is of the whole model; else of which block it is, and
+                                              mean squared difference of its output to the original */
     int64_t n_valid;                       /* steps after which the loss of a validation text was computed */
     const double *valid_step;              /* [n_valid] 1, 2, … */
     const double *valid;                   /* [n_valid] nat, mean over its tokens that count */

@@ -1,6 +1,7 @@
 /* apply.c - a chain of methods over a checkpoint: each stage block by block, so that only one block is in memory,
  * unless it learns. */
 #include "between.h"
+#include "block_curve.h"
 #include "harness/model/block.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
@@ -27,9 +28,11 @@ typedef struct work {
     bl_layer_stat *layer;
     int64_t n_layers;
     const bl_apply_how *how;
-    int64_t done, all;   /* blocks, of all stages */
-    int64_t skipped;     /* of them, blocks of stages that were there */
-    double t0;           /* when the first stage began */
+    int64_t done, all;       /* blocks, of all stages */
+    int64_t skipped;         /* of them, blocks of stages that were there */
+    double t0;               /* when the first stage began */
+    char saw[BL_CALIB_TEXT]; /* the calibration text of this stage */
+    bl_hash saw_text;
     bl_text calibration; /* what a reader should know of the windows of this stage */
     bl_train_done train;
     int stage; /* one of a chain, counted from 1; 0: the last */
@@ -130,6 +133,7 @@ static bl_status keep_block(work *k, int64_t b, int64_t first_layer, bl_err *e)
     bl_json_out o = {.t = &t, .compact = true};
     bl_json_array(&o, NULL);
     for (int64_t i = first_layer; i < k->n_layers; i++) bl_layer_put_json(&k->layer[i], &o);
+    bl_block_curve_put(k->run.calib, b, &o);
     bl_json_end(&o);
     BL_TRY(bl_text_check(&t, e));
     st = bl_variant_keep(k->v, b, t.s, e);
@@ -153,9 +157,10 @@ static bl_status go_on(work *k, bl_err *e)
     for (int64_t b = 0; b < n; b++) {
         const char *text = bl_variant_more(k->v, b);
         BL_TRY(bl_json_parse(text, strlen(text), "layers of a block", BL_JSON_PLAIN, &j, e));
-        for (const bl_json *v = bl_json_first(j); v && k->n_layers < (int64_t)k->run.model->n_linears;
-             v = bl_json_next(v))
-            BL_TRY(bl_layer_get_json(v, k->arena, &k->layer[k->n_layers++], e));
+        for (const bl_json *v = bl_json_first(j); v; v = bl_json_next(v))
+            if (bl_json_kind(v) == BL_JSON_ARRAY && k->run.calib) BL_TRY(bl_block_curve_take(k->run.calib, b, v, e));
+            else if (k->n_layers < (int64_t)k->run.model->n_linears)
+                BL_TRY(bl_layer_get_json(v, k->arena, &k->layer[k->n_layers++], e));
         bl_json_free(j);
         j = NULL;
     }
@@ -346,6 +351,8 @@ static bl_status draw(work *k, bl_checkpoint *source, unsigned wants, bl_calib_w
     BL_TRY(bl_calib_draw(&c, k->how->dirs, t, k->arena, w, e));
     bl_calib_text(&c, text);
     BL_TRY(bl_variant_saw(k->v, text, w->text, e));
+    snprintf(k->saw, sizeof k->saw, "%s", text);
+    k->saw_text = w->text;
     st = look_at_windows(k, w, wants, e);
 out:
     bl_tokenizer_close(t);
@@ -467,6 +474,13 @@ out:
     return st;
 }
 
+static bl_status block_curve(const work *k, const char *dir, const bl_method_choice *stage, const bl_hash *hash,
+                             bl_err *e)
+{
+    return bl_block_curve_write(k->run.calib, dir, hash ? *hash : (bl_hash){0}, stage->text, k->run.model, k->saw,
+                                k->saw_text, e);
+}
+
 /* first: the source is the checkpoint that the chain begins with. */
 static bl_status apply_stage(work *k, bl_checkpoint *source, bool first, const bl_method_choice *stage,
                              const bl_hash *hash, bl_backend *be, const char *dir, bl_quantize_result *out, bl_err *e)
@@ -513,11 +527,13 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, bool first, const b
     out->packed_bytes = bl_variant_bytes(k->v);
     BL_TRY(bl_quantize_print_layers(k->layer, k->n_layers, bl_now() - t0, &text, e));
     BL_TRY(bl_variant_file(k->v, BL_LAYERS_FILE, text.s, text.n, e));
+    BL_TRY(block_curve(k, dir, stage, hash, e));
     BL_TRY(bl_variant_commit(k->v, e));
     k->v = NULL;
     if (method->learns) BL_TRY(bl_train_forget(dir, e));
     out->train = k->train;
 out:
+    if (st != BL_OK && st != BL_E_INTERRUPTED) (void)block_curve(k, dir, stage, hash, NULL);
     if (st == BL_E_INTERRUPTED) bl_variant_leave(k->v); /* the same command goes on */
     else bl_variant_drop(k->v);
     k->v = NULL;
@@ -677,17 +693,21 @@ static void weigh_training(const bl_model *m, const bl_train_settings *s, int ad
                            bl_stage_forecast *out)
 {
     const bl_config *c = &m->config;
-    double weights = 0, adapters = 0, rows = (double)bl_train_settings_tokens(s) / (double)(s->steps * s->accumulate);
+    double weights = 0, adapters = 0, packed = 0,
+           rows = (double)bl_train_settings_tokens(s) / (double)(s->steps * s->accumulate);
     for (size_t i = 0; i < m->n_linears; i++) {
         const bl_linear *l = &m->linears[i];
         weights += (double)l->out * (double)l->in;
-        for (int k = adapters_before; k < l->n_adapters; k++)
-            adapters += (double)l->adapter[k].a.dim[0] * (double)(l->in + l->out);
+        for (int k = adapters_before; k < l->n_adapters; k++) {
+            const double n = (double)l->adapter[k].a.dim[0] * (double)(l->in + l->out);
+            adapters += n;
+            packed += bl_linear_packed(l, k) ? n : 0; /* f32 all the same until the last step */
+        }
     }
     double head = (double)c->vocab * (double)c->dim, trained = adapters > 0 ? adapters : weights + head;
     double products = adapters > 0 ? 6 : 8, moments = s->eight_bits ? 2 : 8,
            each = (s->adapter_type ? 2 : 4) + (s->gradient_type ? 2 : 4);
-    const double memory = (double)bl_model_bytes(m) + trained * (each + moments) +
+    const double memory = (double)bl_model_bytes(m) + packed * sizeof(float) + trained * (each + moments) +
                           rows * (double)sizeof(float) *
                               ((double)(c->n_layers + 12) * (double)c->dim + 6 * (double)c->ffn_dim) +
                           (double)(64 << 20);

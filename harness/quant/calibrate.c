@@ -53,6 +53,8 @@ struct bl_calibration {
     bool given;         /* those of all blocks: no residual stream is there */
     double loss[2];     /* that the block before `loss_until` said, at first and in the end */
     int64_t loss_until; /* 0: none has */
+    bl_calib_step *step;
+    size_t n_steps, cap_steps;
 };
 
 int64_t bl_calib_sequences(const bl_calibration *c) { return c->n; }
@@ -70,6 +72,19 @@ void bl_calib_loss(const bl_calibration *c, double *first, double *last)
     const bool said = c->loss_until == c->block + 1;
     *first = said ? c->loss[0] : -1;
     *last = said ? c->loss[1] : -1;
+}
+
+bl_status bl_calib_say_step(bl_calibration *c, const bl_calib_step *s, bl_err *e)
+{
+    bl_status st = bl_grow(&c->step, &c->cap_steps, c->n_steps + 1, sizeof *c->step, e);
+    if (st == BL_OK) c->step[c->n_steps++] = *s;
+    return st;
+}
+
+void bl_calib_steps(const bl_calibration *c, const bl_calib_step **out, int64_t *n)
+{
+    *out = c ? c->step : NULL;
+    *n = c ? (int64_t)c->n_steps : 0;
 }
 
 static void forget(bl_calibration *c)
@@ -668,6 +683,7 @@ void bl_calib_end(bl_calibration *c)
     bl_free(c->slot);
     c->m->be->ops->buffer_free(c->head);
     bl_free(c->path);
+    bl_free(c->step);
     bl_free(c);
 }
 

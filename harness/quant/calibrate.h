@@ -90,6 +90,14 @@ bl_status bl_calib_window(bl_calibration *c, int64_t window, bl_tensor x, bl_ten
  * 0: nothing. Each block says it anew. */
 void bl_calib_say_loss(bl_calibration *c, double first, double last);
 void bl_calib_loss(const bl_calibration *c, double *first, double *last);
+/* A step of a block that learns, for the curve of all of them: the mean squared difference that it found, its rate, the
+ * norm of its gradients. */
+typedef struct bl_calib_step {
+    int64_t block;
+    double loss, lr, grad_norm;
+} bl_calib_step;
+bl_status bl_calib_say_step(bl_calibration *c, const bl_calib_step *s, bl_err *e);
+void bl_calib_steps(const bl_calibration *c, const bl_calib_step **out, int64_t *n);
 /* The weight of that linear of the block at hand in the model as it was, f32 [out, width], with a buffer of its own. */
 bl_status bl_calib_original(bl_calibration *c, const bl_linear *l, bl_tensor *dense, bl_err *e);
 

@@ -3,6 +3,7 @@
  */
 #include "harness/quant/apply.h"
 #include "methods/registry.h"
+#include "results/curve.h"
 #include "study_fixture.h"
 #include <dirent.h>
 
@@ -58,7 +59,8 @@ static int on_the_way(const study *s)
 {
     int n = 0;
     DIR *d = opendir(s->dir);
-    for (struct dirent *f; (f = readdir(d));) n += strncmp(f->d_name, "again.", 6) == 0;
+    for (struct dirent *f; (f = readdir(d));)
+        n += strncmp(f->d_name, "again.", 6) == 0 && strcmp(f->d_name, "again" BL_CURVE_ENDING) != 0;
     closedir(d);
     return n;
 }
@@ -93,6 +95,28 @@ static void assert_same_model(const char *method)
     }
     bl_list_free(name[0], n[0]);
     bl_list_free(name[1], n[1]);
+}
+
+/* Of blocks that learn the curve of the run that went on has every step of the one that was not killed. */
+static void assert_same_curve(const char *method)
+{
+    bl_err e = {0};
+    bl_arena *a;
+    bl_curve c[2];
+    char path[2][4700];
+    assert_ok(bl_arena_new(&a, &e));
+    for (int k = 0; k < 2; k++) {
+        snprintf(path[k], sizeof path[k], "%s%s", k ? again : whole, BL_CURVE_ENDING);
+        assert_int_equal(bl_exists(path[k]), strncmp(method, "efficientqat", 12) == 0);
+        if (bl_exists(path[k])) assert_ok(bl_curve_read(path[k], a, &c[k], &e));
+    }
+    if (bl_exists(path[0])) {
+        assert_true(c[0].n >= LAYERS && c[0].n == c[1].n && c[0].block && c[0].block[c[0].n - 1] == LAYERS - 1);
+        assert_memory_equal(c[0].loss, c[1].loss, (size_t)c[0].n * sizeof *c[0].loss);
+        assert_memory_equal(c[0].block, c[1].block, (size_t)c[0].n * sizeof *c[0].block);
+        assert_ok(bl_remove_tree(path[1], &e));
+    }
+    bl_arena_free(a);
 }
 
 /* Every method that goes block by block, with the widths that the model has room for: without text; inputs of blocks as
@@ -147,7 +171,8 @@ static void a_killed_quantization_goes_on_at_the_next_block_with_the_same_bytes(
     study s = begin();
     for (size_t m = 0; m < BL_COUNT(rows); m++) {
         const char *method = rows[m].method;
-        char point[64], phrase[64];
+        char point[64], phrase[64], curve[4700];
+        snprintf(curve, sizeof curve, "%s%s", whole, BL_CURVE_ENDING);
         ran r = PROGRAM(&s, QUANTIZE(method, whole));
         expect(&r, 0, NULL);
         ran_free(&r);
@@ -160,10 +185,12 @@ static void a_killed_quantization_goes_on_at_the_next_block_with_the_same_bytes(
             expect(&r, 0, strstr(method, "quarot") ? NULL : phrase);
             ran_free(&r);
             assert_same_model(method);
+            assert_same_curve(method);
             assert_int_equal(on_the_way(&s), 0);
             bl_remove_tree(again, NULL);
         }
         bl_remove_tree(whole, NULL);
+        bl_remove_tree(curve, NULL);
     }
     study_end(&s);
 }

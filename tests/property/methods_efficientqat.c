@@ -1,6 +1,7 @@
 /* EfficientQAT: without a step it rounds to the nearest, with steps the loss of every block falls, the model is nearer
  * to the original, and the layers of a block say that loss. */
 #include "method_model.h"
+#include "results/curve.h"
 
 static void without_a_step_it_rounds_to_the_nearest(void **state)
 {
@@ -69,6 +70,44 @@ static void layers_say_what_their_block_lost(void **state)
     }
 }
 
+/* The curve beside the result: every step of every block, the first pass and the last those that layers say. */
+static void every_step_of_every_block_is_kept(void **state)
+{
+    enum { EPOCHS = 3, EACH = 12 }; /* 24 windows, two a step */
+    bl_err e = {0};
+    bl_layer_stat *layer;
+    bl_arena *a;
+    bl_curve c;
+    char out[4200], path[4300];
+    int64_t n;
+    double seconds;
+    (void)state;
+    snprintf(out, sizeof out, "%s/said", model_dir);
+    snprintf(path, sizeof path, "%s%s", out, BL_CURVE_ENDING);
+    free(model_after(model_shared, "efficientqat:w2g24+epochs=3+lr=0.001+scale-lr=0.001", out));
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_curve_read(path, a, &c, &e));
+    assert_int_equal(c.n, 2 * EPOCHS * EACH);
+    assert_non_null(c.block);
+    assert_non_null(strstr(c.data, "primer:test"));
+    assert_ok(bl_quantize_layers(out, a, &layer, &n, &seconds, &e));
+    for (int block = 0; block < 2; block++) {
+        double mean[2] = {0};
+        for (int i = 0; i < EPOCHS * EACH; i++) {
+            const int64_t at = block * EPOCHS * EACH + i;
+            assert_true(c.block[at] == block && c.loss[at] > 0);
+            if (i) assert_true(c.lr[at] < c.lr[at - 1]);
+            if (i < EACH) mean[0] += c.loss[at] / EACH;
+            if (i >= (EPOCHS - 1) * EACH) mean[1] += c.loss[at] / EACH;
+        }
+        assert_float_equal(mean[0], layer[7 * block].block_loss_first, 1e-9 * mean[0]);
+        assert_float_equal(mean[1], layer[7 * block].block_loss, 1e-9 * mean[1]);
+    }
+    bl_arena_free(a);
+    assert_ok(bl_remove_tree(out, &e));
+    assert_ok(bl_remove_tree(path, &e));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -76,6 +115,7 @@ int main(void)
         cmocka_unit_test(steps_bring_the_model_nearer),
         cmocka_unit_test(twice_the_same),
         cmocka_unit_test(layers_say_what_their_block_lost),
+        cmocka_unit_test(every_step_of_every_block_is_kept),
     };
     return cmocka_run_group_tests(tests, model_begin, model_end);
 }
