@@ -3,8 +3,9 @@
     python peft_reads.py BITLADDER MODEL       (torch, transformers, peft)
 
 MODEL is a small checkpoint of Hugging Face's layout, tests/data/ladder-tiny say. LoRA, rank-stabilized LoRA and DoRA are
-trained for a few steps on the CPU; then the loss of the same sequences is computed from the files that were written, by
-peft over the checkpoint and by us. Exits with 1 where one differs by more than a hundred-thousandth: both are in f32.
+trained for a few steps on the CPU, and adapters beside weights that the method rounded; then the loss of the same
+sequences is computed from the files that were written, by peft over the checkpoint, or over the base that export
+writes, and by us. Exits with 1 where one differs by more than a hundred-thousandth: both are in f32.
 """
 import json
 import os
@@ -20,6 +21,9 @@ from transformers import AutoModelForCausalLM
 
 METHODS = ["lora+rank=8+alpha=16+targets=all", "lora+rank=4+alpha=8+rslora+targets=q_proj:v_proj",
            "lora+rank=8+alpha=8+dora+targets=all"]
+# Beside weights that no other program has: export writes them.
+OWN = ["loftq:w2+rank=8+alpha=8", "lq-lora:2.75+rank=8+plain+adapters=nf8", "ir-qlora:w3+rank=8",
+       "qlora+code=nf3+rank=4+dora", "qlora+init=pissa+rank=4"]
 
 
 def run(program, *arguments):
@@ -31,9 +35,9 @@ def main():
     random.seed(5)
     rows = [[random.randrange(3, 90) for _ in range(64)] for _ in range(4)]
     wrong = 0
-    for method in METHODS:
+    for method in METHODS + OWN:
         with tempfile.TemporaryDirectory() as folder:
-            data, out, curve = (os.path.join(folder, n) for n in ("ids.jsonl", "out", "curve"))
+            data, out, curve, own = (os.path.join(folder, n) for n in ("ids.jsonl", "out", "curve", "own"))
             with open(data, "w") as f:
                 f.writelines(json.dumps({"ids": r}) + "\n" for r in rows)
             run(program, "finetune", model, "--device", "cpu", "--method", method, "--data", data, "--batch", "2",
@@ -41,7 +45,9 @@ def main():
             run(program, "finetune", out, "--device", "cpu", "--method", "lora+rank=1", "--data", data, "--batch", "4",
                 "--steps", "1", "--lr", "0", "-o", os.path.join(folder, "again"), "--curve", curve)
             ours = json.loads(open(curve).readline())["loss"]
-            base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+            if method in OWN:
+                run(program, "export", out, "--without-adapters", "--type", "fp32", "-o", own)
+            base = AutoModelForCausalLM.from_pretrained(own if method in OWN else model, dtype=torch.float32)
             peft = PeftModel.from_pretrained(base, out).eval()
             ids = torch.tensor(rows)
             with torch.no_grad():
