@@ -3,9 +3,10 @@
  * Every lane has a run of neighbouring tasks and takes them in order, so that what it reads is one stream, and the same
  * part of a weight comes to the same lane each time; who has done its own takes the last ones of others.
  *
- * A job is open while its number is in `open`. Who takes part says so in its `inside` first and looks at `open` then;
- * the caller closes the job first and looks at every `inside` then: so one of the two sees the other, and the fields of
- * a job are only read by those the caller waits for. What a lane writes is in a line of its own: with one counter for
+ * A job is open while its number and its lanes are in `open`. Who takes part says so in its `inside` first and looks at
+ * `open` then; the caller closes the job first and looks at `inside` of the job's lanes then: so one of the two sees
+ * the other, and the fields of a job, which come in the line of `open`, are only read by those the caller waits for.
+ * Lanes that a job does not ask for write nothing. What a lane writes is in a line of its own: with one counter for
  * all, sixteen lanes wait for each other longer than a product of a token takes.
  */
 #include "team.h"
@@ -20,7 +21,8 @@
 #define PAUSE() atomic_signal_fence(memory_order_seq_cst)
 #endif
 
-enum { LOOKS = 2000, LOOKS_BEFORE_YIELD = 200 }; /* a pause is some ten nanoseconds */
+enum { LOOKS = 2000, YIELDS = 1000, LOOKS_BEFORE_YIELD = 200 }; /* a pause is some ten nanoseconds */
+enum { LANES = 1 << 16 };                                       /* more than there are */
 
 typedef struct worker {
     bl_team *team;
@@ -37,13 +39,13 @@ struct bl_team {
     int threads, begun; /* lanes that may be used, workers that run */
     worker *worker;     /* [threads - 1] */
     share *share;       /* [threads] */
+    uint64_t number;    /* of the last job */
     /* the job */
+    _Alignas(64) _Atomic uint64_t open; /* its number and its lanes; 0: none */
     bl_team_task *task;
     void *ctx;
     int64_t base; /* shares count from there */
     int lanes;
-    uint64_t number;
-    _Alignas(64) _Atomic uint64_t open; /* number of the job; 0: none */
     _Atomic bool over;
     _Alignas(64) _Atomic int asleep;
     pthread_mutex_t lock;
@@ -72,21 +74,30 @@ static void take_tasks(bl_team *t, int lane)
         while (take(&t->share[(lane + k) % t->lanes], k > 0, &i)) t->task(t->ctx, t->base + i, lane);
 }
 
-static bool called(bl_team *t, uint64_t last)
+/* What is open asks for this lane, which has done `last`. */
+static bool asked(uint64_t open, int lane, uint64_t last) { return lane < (int)(open % LANES) && open / LANES != last; }
+static bool called(bl_team *t, int lane, uint64_t last, uint64_t *open)
 {
-    uint64_t now = atomic_load(&t->open);
-    return (now && now != last) || atomic_load(&t->over);
+    *open = atomic_load(&t->open);
+    return asked(*open, lane, last) || atomic_load(&t->over);
 }
 
-static void wait_for_call(bl_team *t, uint64_t last)
+/* Looks, then looks while others may have the processor, then sleeps; each job that is for others begins that anew. */
+static void wait_for_call(bl_team *t, int lane, uint64_t last)
 {
-    for (int i = 0; i < LOOKS; i++) {
-        if (called(t, last)) return;
-        PAUSE();
+    uint64_t open, seen = 0;
+    for (int i = 0; i < LOOKS + YIELDS; i++) {
+        if (called(t, lane, last, &open)) return;
+        if (open && open != seen) {
+            seen = open;
+            i = 0;
+        }
+        if (i < LOOKS) PAUSE();
+        else sched_yield();
     }
     pthread_mutex_lock(&t->lock);
     atomic_fetch_add(&t->asleep, 1);
-    while (!called(t, last)) pthread_cond_wait(&t->wake, &t->lock);
+    while (!called(t, lane, last, &open)) pthread_cond_wait(&t->wake, &t->lock);
     atomic_fetch_sub(&t->asleep, 1);
     pthread_mutex_unlock(&t->lock);
 }
@@ -98,13 +109,13 @@ static void *work(void *arg)
     _Atomic bool *inside = &t->share[w->lane].inside;
     uint64_t last = 0;
     for (;;) {
-        wait_for_call(t, last);
+        wait_for_call(t, w->lane, last);
         if (atomic_load(&t->over)) return NULL;
         atomic_store(inside, true);
         const uint64_t now = atomic_load(&t->open);
-        if (now && now != last) {
-            last = now;
-            if (w->lane < t->lanes) take_tasks(t, w->lane);
+        if (asked(now, w->lane, last)) {
+            last = now / LANES;
+            take_tasks(t, w->lane);
         }
         atomic_store_explicit(inside, false, memory_order_release);
     }
@@ -178,11 +189,11 @@ static void run_job(bl_team *t, int lanes, bl_team_task *task, void *ctx, int64_
     for (int i = 0; i < lanes; i++)
         atomic_store_explicit(&t->share[i].tasks, (uint64_t)(n * i / lanes) << 32 | (uint64_t)(n * (i + 1) / lanes),
                               memory_order_relaxed);
-    atomic_store(&t->open, ++t->number);
+    atomic_store(&t->open, ++t->number * LANES + (uint64_t)lanes);
     if (atomic_load(&t->asleep)) wake_all(t);
     take_tasks(t, 0);
     atomic_store(&t->open, 0);
-    for (int lane = 1; lane <= t->begun; lane++)
+    for (int lane = 1; lane < lanes; lane++)
         for (int i = 1; atomic_load(&t->share[lane].inside); i++) {
             if (i % LOOKS_BEFORE_YIELD == 0) sched_yield();
             else PAUSE();
