@@ -67,7 +67,7 @@ static bl_status directly(const bl_pass *p, const bl_role *roles, int n, bl_tens
     const bl_linear *l[BL_LINEAR_MOST];
     bl_linear_args a;
     *done = false;
-    if (p->hooks || p->tape || p->narrow || !p->by_list) return BL_OK;
+    if (p->hooks || p->tape || p->narrow || (!p->by_list && p->be->wide > 1)) return BL_OK;
     for (int i = 0; i < n; i++) l[i] = bl_model_linear(p->m, p->block, roles[i]);
     if (!bl_linears_prepare(p->be, l, n, x, &before, y, accumulate, &a)) return BL_OK;
     *done = true;

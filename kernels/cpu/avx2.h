@@ -169,7 +169,8 @@ typedef struct bl_cpu_product {
 bool bl_product_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, bool integer);
 /* A linear with family k[i] for weight i; all in integers or none. */
 bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e);
-void bl_gemv_plan(bl_gemm *g, int64_t rows); /* one row or two, by the source's gemv */
+void bl_gemv_plan(bl_gemm *g, int64_t rows);                         /* one row or two, by the source's gemv */
+bool bl_cpu_prepares(const bl_backend *be, const bl_linear_args *a); /* linear_prepares */
 bl_status bl_product_run(const bl_kernel_family *k, bl_backend *be, const bl_linear_args *a, bl_err *e);
 
 /* Attention. */

@@ -262,6 +262,7 @@ const bl_ops bl_ops_cpu = {
     .prepare = bl_cpu_prepare,
     .linear = bl_cpu_linear,
     .linear_turns = true,
+    .linear_prepares = bl_cpu_prepares,
     .act_fp4 = true,
     .kv_low = true,
     .linear_is_integer = bl_cpu_integer,

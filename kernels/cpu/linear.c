@@ -39,7 +39,7 @@ static bool share(const bl_linear_args *a, const bl_kernel_family *const k[], in
 #endif
 
 /* The cheapest family for weight w, remembered for products of x as it comes. */
-static const bl_kernel_family *family_of(bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+static const bl_kernel_family *family_of(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     bl_cpu *c = be->own;
     bl_picked key;
@@ -57,6 +57,18 @@ static const bl_kernel_family *family_of(bl_backend *be, const bl_linear_args *a
     memcpy(p, &key, sizeof key);
     return key.family;
 }
+
+#if defined(BL_HAVE_X86)
+/* Where rows are quantized for integers, each for itself, what comes before is done on the way. */
+bool bl_cpu_prepares(const bl_backend *be, const bl_linear_args *a)
+{
+    const bl_kernel_family *k[BL_LINEAR_MOST];
+    const int n = bl_linear_weights(a);
+    if (!a->act.bits || a->act.unit == BL_ACT_TENSOR || a->n_t || a->n_s || a->n_adapters || a->transpose) return false;
+    for (int i = 0; i < n; i++) k[i] = family_of(be, a, a->w[i]);
+    return share(a, k, n) && !((const bl_cpu_product *)k[0]->own)->plan;
+}
+#endif
 
 static bl_status product(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {

@@ -83,6 +83,13 @@ static void stage_row(const job *j, int64_t r, int64_t i, float *scratch)
     if (j->raw8) pad_copy(j->raw + i * j->raw8, x, a->x.dim[1]);
     if (!j->staged) return;
     float *tmp = scratch + in; /* [in], then the widest */
+    if (a->norm.buf) {
+        bl_avx2_rmsnorm(x, bl_cpu_at(&a->norm), scratch, in, a->eps);
+        x = scratch;
+    } else if (a->gate.buf) {
+        bl_avx2_swiglu(bl_cpu_row(&a->gate, r), x, scratch, in);
+        x = scratch;
+    }
     if (a->n_t) {
         bl_cpu_transform(a, x, scratch, tmp);
         x = scratch;

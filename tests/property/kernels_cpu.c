@@ -197,6 +197,52 @@ static void many_rows_do_not_depend_on_how_they_are_shared_out(void **state)
     for (size_t b = 0; b < BL_COUNT(many); b++) bl_backend_close(many[b]);
 }
 
+/* Where the backend makes x of what it is given while it quantizes rows, the bits are those of the ops one by one; it
+ * says that it does not where x stays in floats, has one range for all rows, or is transformed. */
+static void a_norm_and_a_gate_on_the_way_have_the_bits_of_their_ops(void **state)
+{
+    enum { ROWS = 21, IN = 96, OUT = 48 };
+    static const bl_actq acts[] = {{.bits = 8, .symmetric = true, .unit = BL_ACT_GROUP, .group = 32},
+                                   {.bits = 8},
+                                   {0},
+                                   {.bits = 8, .unit = BL_ACT_TENSOR}};
+    bl_backend *const all[] = {one, two, between[0], between[1]};
+    const bl_format *f = bl_format_find("int4");
+    bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), gate = numbers(ROWS, IN, 3),
+              norm = numbers(1, IN, 4), h = numbers(ROWS, IN, 5), y = numbers(ROWS, OUT, 6), z = numbers(ROWS, OUT, 7);
+    bl_weight w;
+    (void)state;
+    norm = bl_tensor_1d(norm.buf, 0, BL_F32, IN);
+    pack(f, (bl_shape){.out = OUT, .in = IN, .group = 32, .scale = BL_F16}, dense, &w);
+    for (size_t b = 0; b < BL_COUNT(all); b++)
+        for (size_t q = 0; q < BL_COUNT(acts); q++)
+            for (int with_gate = 0; with_gate < 2; with_gate++) {
+                bl_backend *be = all[b];
+                const bl_linear_args after = {.x = h, .w = {&w}, .y = {y}, .act = acts[q]};
+                bl_linear_args a = {.x = x, .w = {&w}, .y = {z}, .act = acts[q], .eps = 1e-5};
+                if (!be->ops->linear_prepares) continue;
+                if (with_gate) {
+                    a.gate = gate;
+                    assert_ok(be->ops->swiglu(be, &(bl_swiglu_args){.gate = gate, .up = x, .y = h}, &e));
+                } else {
+                    a.norm = norm;
+                    assert_ok(
+                        be->ops->rmsnorm(be, &(bl_rmsnorm_args){.x = x, .weight = norm, .y = h, .eps = 1e-5}, &e));
+                }
+                assert_int_equal(be->ops->linear_prepares(be, &a), q < 2);
+                if (q >= 2) {
+                    assert_int_equal(be->ops->linear(be, &a, &e), BL_E_UNSUPPORTED);
+                    continue;
+                }
+                assert_ok(be->ops->linear(be, &after, &e));
+                assert_ok(be->ops->linear(be, &a, &e));
+                assert_same(y, 0, z, 0, ROWS, with_gate ? "gate" : "norm");
+            }
+    bl_weight_free(&w);
+    bl_tensor const mine[] = {dense, x, gate, norm, h, y, z};
+    for (size_t i = 0; i < BL_COUNT(mine); i++) drop(mine[i]);
+}
+
 /* What `prepare` makes of a weight has the values of what is stored, and its products the bits, in all backends, with
  * zeros of every kind and scales of every type. */
 static void a_prepared_weight_has_the_bits_of_the_stored_one(void **state)
@@ -708,6 +754,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_do_not_depend_on_batch_offset_threads_or_instructions),
         cmocka_unit_test(many_rows_do_not_depend_on_how_they_are_shared_out),
+        cmocka_unit_test(a_norm_and_a_gate_on_the_way_have_the_bits_of_their_ops),
         cmocka_unit_test(a_prepared_weight_has_the_bits_of_the_stored_one),
         cmocka_unit_test(weights_that_come_to_their_readers_keep_their_bits),
         cmocka_unit_test(a_packed_product_allocates_at_most_a_mebibyte_for_each_thread),
