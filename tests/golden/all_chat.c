@@ -58,7 +58,7 @@ static void choices_through_a_template_are_asked_and_scored_as_in_the_harness(vo
             if (t.name) task_close(&t);
             snprintf(open, sizeof open, "%s", name);
             t = task_open(open, NULL);
-        }
+        } else if (SANITIZED) continue; /* one of each kind */
         assert_ok(bl_task_ask(t.task, &t.data, item_of(&t, row), &(bl_turn){.arena = t.data.arena}, &q, &e));
         assert_int_equal(q.n_pairs, bl_json_size(bl_json_get(row, "pairs")));
         assert_ok(bl_engine_replies(g, &q, 1, t.data.arena, &got, &e));

@@ -213,12 +213,7 @@ static void assert_final(const setting *s, double limit)
         }
 }
 
-/* Three of the ten steps under a sanitizer, which takes seven times as long. */
-#ifdef __SANITIZE_ADDRESS__
-#define SMOL_STEPS 3
-#else
-#define SMOL_STEPS 10
-#endif
+enum { SMOL_STEPS = SANITIZED ? 3 : 10 };
 
 static void ten_steps_of_lora_are_those_of_peft(void **state)
 {

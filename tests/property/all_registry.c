@@ -90,34 +90,27 @@ static void with_options(const bl_method *m, const char *text, each_text *use)
         }
     }
 }
-/* What computes for long under a sanitizer turns the options at the first width alone there. */
-#ifdef __SANITIZE_ADDRESS__
-#define SLOW_HERE true
-#else
-#define SLOW_HERE false
-#endif
+/* OPTIONS_SLOWLY: what computes for long; under a sanitizer options, and rows for groups, are of the first width alone.
+ */
 enum { PLAIN, OPTIONS, OPTIONS_SLOWLY };
 static void every_text(each_text *use, int options)
 {
+    const bool few = SANITIZED && options == OPTIONS_SLOWLY;
     for (size_t i = 0; bl_methods[i]; i++) {
         const bl_method *m = bl_methods[i];
-        int turned = options;
-        if (!m->wbits || m->wbits & 1) {
-            char text[64];
-            snprintf(text, sizeof text, "%s%s", m->name, m->opts && bl_opt_find(m->opts, "group") ? ":g24" : "");
-            turned ? with_options(m, text, use) : use(m, text);
-            if (SLOW_HERE && turned == OPTIONS_SLOWLY) turned = PLAIN;
-        }
-        for (int b = 1; b <= 8; b++) {
-            char text[64];
-            if (!(m->wbits >> b & 1)) continue;
-            bool grouped = bl_opt_find(m->opts, "group");
-            snprintf(text, sizeof text, "%s:w%d%s", m->name, b, grouped ? "g24" : "");
-            turned ? with_options(m, text, use) : use(m, text);
-            if (SLOW_HERE && turned == OPTIONS_SLOWLY) turned = PLAIN;
-            if (!grouped) continue;
+        const bool grouped = m->opts && bl_opt_find(m->opts, "group");
+        bool turned = !options, whole = false; /* options, and whole rows, were asked for */
+        char text[64];
+        for (int b = 0; b <= 8; b++) { /* 0: without a width */
+            if (!(m->wbits >> b & 1) && !(b == 0 && !m->wbits)) continue;
+            if (b == 0) snprintf(text, sizeof text, "%s%s", m->name, grouped ? ":g24" : "");
+            else snprintf(text, sizeof text, "%s:w%d%s", m->name, b, grouped ? "g24" : "");
+            turned ? use(m, text) : with_options(m, text, use);
+            turned |= few;
+            if (!b || !grouped || whole) continue;
             snprintf(text, sizeof text, "%s:w%dpc", m->name, b);
             use(m, text);
+            whole = few;
         }
     }
 }
@@ -226,7 +219,7 @@ static void a_prediction_is_what_the_layer_becomes(void **state)
 {
     (void)state;
     n_predicted = 0;
-    every_text(predicts, OPTIONS);
+    every_text(predicts, OPTIONS_SLOWLY);
     assert_true(n_predicted > 0);
 }
 
@@ -352,12 +345,11 @@ static void a_written_model_has_the_bytes_that_were_promised_and_scores(void **s
     every_text(is_written_and_read, OPTIONS_SLOWLY);
 }
 
-/* The same of a trained model, at every width, without options; under a sanitizer, which takes five times as long, at
- * the first of each method. */
+/* The same of a trained model, at every width, without options; under a sanitizer at the first of each method. */
 static const bl_method *last;
 static void of_a_real_model(const bl_method *m, const char *text)
 {
-    if (SLOW_HERE && m == last) return;
+    if (SANITIZED && m == last) return;
     last = m;
     is_written_and_read(m, text);
 }
