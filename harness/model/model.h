@@ -37,7 +37,7 @@ typedef struct bl_linear {
     int n_adapters;
     bl_weight *packed; /* [2 n_adapters] what A and B of each are stored as, whose numbers they are; without a format:
                           as f32; NULL: all of them are */
-    bool changed; /* by a setter, after it was loaded */
+    bool changed;      /* by a setter, after it was loaded */
 } bl_linear;
 /* y = linear(x); x f32 [rows, in], y f32 [rows, out]. */
 bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e);

@@ -202,7 +202,7 @@ void bl_avx2_kv_row(const float *x, int64_t heads, int64_t dim, int8_t *codes, f
 void bl_avx2_swiglu(const float *g, const float *u, float *y, int64_t n);
 void bl_avx2_add(const float *x, float *y, int64_t n);
 void bl_avx2_act_round(const float *x, float *y, int64_t n, const bl_actq *q); /* integers, of a token or groups */
-bool bl_avx2_top(const float *x, int64_t n, float *top, int32_t *at); /* false: not all finite */
+bool bl_avx2_top(const float *x, int64_t n, float *top, int32_t *at);          /* false: not all finite */
 double bl_avx2_sum_exp(const float *x, int64_t n, float top);
 double bl_avx2_sum_cross(const float *p, const float *q, int64_t n, float top); /* sum e^(p - top) (p - q) */
 #endif

@@ -93,7 +93,7 @@ static void rows_that_cannot_be_trained_cost_themselves_alone(void **state)
     assert_int_equal(r.code, 1);
     ran_free(&r);
     r = SAY(NULL, "table", "@dir/out", "--failed");
-    assert_non_null(strstr(r.out, "line 2: no ids"));
+    assert_non_null(strstr(r.out, ":2: no ids"));
     assert_non_null(strstr(r.out, "training was planned to need "));
     assert_non_null(strstr(r.out, "do not fit"));
     ran_free(&r);
