@@ -21,8 +21,8 @@
 #define PAUSE() atomic_signal_fence(memory_order_seq_cst)
 #endif
 
-enum { LOOKS = 2000, YIELDS = 1000, LOOKS_BEFORE_YIELD = 200 }; /* a pause is some ten nanoseconds */
-enum { LANES = 1 << 16 };                                       /* more than there are */
+enum { LOOKS = 2000, LOOKS_BEFORE_YIELD = 200 }; /* a pause is some ten nanoseconds */
+enum { LANES = 1 << 16 };                        /* more than there are */
 
 typedef struct worker {
     bl_team *team;
@@ -82,18 +82,18 @@ static bool called(bl_team *t, int lane, uint64_t last, uint64_t *open)
     return asked(*open, lane, last) || atomic_load(&t->over);
 }
 
-/* Looks, then looks while others may have the processor, then sleeps; each job that is for others begins that anew. */
+/* Looks, then sleeps; each job that is for others begins that anew. Letting others have the processor in between is
+ * slow: they keep it beyond the next call. */
 static void wait_for_call(bl_team *t, int lane, uint64_t last)
 {
     uint64_t open, seen = 0;
-    for (int i = 0; i < LOOKS + YIELDS; i++) {
+    for (int i = 0; i < LOOKS; i++) {
         if (called(t, lane, last, &open)) return;
         if (open && open != seen) {
             seen = open;
             i = 0;
         }
-        if (i < LOOKS) PAUSE();
-        else sched_yield();
+        PAUSE();
     }
     pthread_mutex_lock(&t->lock);
     atomic_fetch_add(&t->asleep, 1);

@@ -7,9 +7,8 @@
  * that what belongs to a lane needs no lock. What the caller wrote before is seen by the tasks, and what they wrote by
  * the caller after.
  *
- * Lanes that wait look for work for some hundred microseconds, which is longer than the last task of a prompt's job,
- * let others have the processor meanwhile after the first of them, and then sleep. More lanes than processors are right
- * and slow: bl_team_most. One caller at a time; a task does not call it.
+ * Lanes that wait look for work for some ten to a hundred microseconds, by the length of a pause, and then sleep. More
+ * lanes than processors are right and slow: bl_team_most. One caller at a time; a task does not call it.
  */
 #ifndef BL_KERNELS_CPU_TEAM_H
 #define BL_KERNELS_CPU_TEAM_H
