@@ -64,7 +64,8 @@ double bl_kernel_bytes(const bl_kernel *k, const bl_kernel_shape *s); /* least t
 bl_status bl_kernel_prepare(const bl_kernel *k, bl_backend *be, const bl_kernel_shape *s, bl_kernel_case *out,
                             bl_err *e);
 bl_status bl_kernel_run(const bl_kernel *k, bl_backend *be, const bl_kernel_case *c, bl_err *e);
-/* y against double sums: normalised mean squared error. */
+/* y against double sums: normalised mean squared error, of a large case over 64 of its rows and 64 of its columns; NaN
+ * where any of y is. */
 bl_status bl_kernel_check(bl_backend *be, const bl_kernel_case *c, double *nmse, bl_err *e);
 /* Multiplications and additions a second of all threads, measured in registers: of f32, or of the codes of products in
  * integers. 0: not known, as of other devices than the CPU and of plain C. */

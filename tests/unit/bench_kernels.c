@@ -73,6 +73,18 @@ static bl_status computes_nearly(const bl_kernel_family *f, bl_backend *be, cons
     return be->ops->upload(be, &last, &y, e);
 }
 
+/* All but output 1, which is none of those that are compared. */
+static bl_status leaves_one(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e)
+{
+    bl_status st = bl_kernel_find("linear_fp32_ref")->family->run(f, be, a, e);
+    const float none = NAN;
+    bl_tensor second = a->y[0];
+    second.offset += sizeof none;
+    second.ndim = 1;
+    second.dim[0] = 1;
+    return st == BL_OK ? be->ops->upload(be, &second, &none, e) : st;
+}
+
 static bl_status fails(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     (void)f;
@@ -125,6 +137,28 @@ static void a_wrong_kernel_is_named_and_not_timed(void **state)
     bl_free(json);
     bl_free(path);
     bl_remove_tree(dir, &e);
+    bl_arena_free(a);
+}
+
+static void an_output_that_is_left_out_is_noticed_wherever_it_is(void **state)
+{
+    bl_err e = {0};
+    bl_arena *a = NULL;
+    const bl_kernel *good = bl_kernel_find("linear_fp32_ref");
+    bl_kernel_family lazy = *good->family;
+    const bl_kernel missing = {.name = "missing", .family = &lazy, .format = good->format}, *list[] = {good, &missing};
+    bl_bench_result r;
+    bl_bench_opts o = quick(NULL, NULL);
+    (void)state;
+    NEEDS_BENCHMARK();
+    a = arena();
+    lazy.run = leaves_one;
+    o.shape = "200x64";
+    o.n_m = 1;
+    assert_ok(bl_bench_list(&o, list, 2, a, &r, &e));
+    assert_int_equal(r.n, 2);
+    assert_int_equal(r.n_wrong, 1);
+    assert_string_equal(r.wrong[0].kernel, "missing");
     bl_arena_free(a);
 }
 
@@ -590,6 +624,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_wrong_kernel_is_named_and_not_timed),
+        cmocka_unit_test(an_output_that_is_left_out_is_noticed_wherever_it_is),
         cmocka_unit_test(a_kernel_that_fails_stops_the_bench_and_leaves_nothing),
         cmocka_unit_test(every_distinct_layer_shape_is_timed_once_for_each_number_of_rows),
         cmocka_unit_test(integer_activations_have_the_scales_that_are_asked_for),
