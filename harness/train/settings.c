@@ -29,11 +29,12 @@ static bl_status all_of_use(const bl_train_settings *s, bl_err *e)
         bool idle;
         const char *name, *is_for;
     } rows[] = {
-        {s->warmup > 0 && k == BL_SCHEDULE_CONSTANT, "warmup", "another schedule: constant_with_warmup, cosine, ramp"},
+        {s->warmup > 0 && k == BL_SCHEDULE_CONSTANT, "warmup", "every other schedule, constant_with_warmup for one"},
         {s->cycles != 1 && k != BL_SCHEDULE_COSINE_RESTART, "cycles", "schedule cosine_with_restarts"},
         {s->least > 0 && k != BL_SCHEDULE_COSINE_MIN, "least", "schedule cosine_with_min_lr"},
-        {s->valid_every > 0 && !s->valid, "valid-every", "a run with a validation text (valid)"},
     };
+    if (s->valid_every > 0 && !s->valid)
+        return bl_fail(e, BL_E_CONFIG, "valid-every does nothing without a validation text (valid)");
     for (size_t i = 0; i < BL_COUNT(rows); i++)
         if (rows[i].idle)
             return bl_fail(e, BL_E_CONFIG, "%s does nothing with schedule %s; it is for %s", rows[i].name,

@@ -383,7 +383,7 @@ static void what_cannot_be_trained_is_refused_in_a_sentence(void **state)
         {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--schedule", "cosine", "--cycles", "3"},
          "cycles does nothing with schedule cosine"},
         {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--valid-every", "1"},
-         "valid-every does nothing"},
+         "valid-every does nothing without a validation text"},
         {{"--method", "lora+alpha=0", "--data", "@dir/three.jsonl", "-o", "@dir/no"}, "alpha is 0, expected above 0"},
         {{"--method", "lora+targets=q_proj:", "--data", "@dir/three.jsonl", "-o", "@dir/no"},
          "expected a linear after the last colon"},
