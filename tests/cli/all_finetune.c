@@ -1,5 +1,6 @@
 /* finetune through the program: the losses that PyTorch recorded, runs that are killed and go on, what is refused. */
 #include "finetune_fixture.h"
+#include "kill_fixture.h"
 #include "results/record.h"
 
 /* Recorded: AdamW, decay 0.01, clipped at 1, ten batches of [4, 48]. */
@@ -259,22 +260,6 @@ static void methods_that_learn_are_rows_of_a_study_with_their_adapters_and_merge
 }
 
 /* ---- killed ---- */
-/* Starts a training that stops at a fault point; it is killed there, or a little later. */
-static void begin_and_kill(const char *point, useconds_t later, const char *const *argv)
-{
-    siginfo_t is = {0};
-    setenv("BL_FAULT_POINT", point, 1);
-    started p = program_begin(&S, NULL, NULL, argv);
-    assert_int_equal(waitid(P_PID, (id_t)p.pid, &is, WSTOPPED | WEXITED | WNOWAIT), 0);
-    if (is.si_code != CLD_STOPPED) {
-        ran r = program_end(&p);
-        fail_msg("ended before it came to %s: %s", point, r.err);
-    }
-    if (later) kill(p.pid, SIGCONT);
-    usleep(later);
-    program_kill(p.pid);
-}
-
 static void a_run_killed_twenty_times_ends_with_the_weights_of_one_that_was_not(void **state)
 {
 #define TRAIN(out, ...)                                                                                                \
@@ -294,11 +279,11 @@ static void a_run_killed_twenty_times_ends_with_the_weights_of_one_that_was_not(
     for (int kills = 0; kills < 16; kills++) { /* as a state is written, and when it is there: 32 steps at most */
         char point[80];
         snprintf(point, sizeof point, "%s-rename:%d@killed.state", kills % 2 ? "after" : "before", 1 + kills % 3);
-        begin_and_kill(point, 0, argv);
+        kill_at(point, 0, argv);
         assert_int_equal(bl_exists(filled("@dir/killed.state")), kills > 0 || point[0] == 'a');
     }
     for (int kills = 0; kills < 4 && !bl_exists(filled("@dir/killed")); kills++) /* and at any other moment */
-        begin_and_kill("after-rename@killed.state", 1 + (useconds_t)(kills * 700), argv);
+        kill_at("after-rename@killed.state", 1 + (useconds_t)(kills * 700), argv);
     if (!bl_exists(filled("@dir/killed"))) {
         r = program_with(&S, NULL, argv);
         expect(&r, 0, NULL);

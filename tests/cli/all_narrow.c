@@ -1,9 +1,8 @@
 /* Adapters and their gradients in bf16, through the program: losses near those in f32, the memory that was planned, a
  * run that is killed and goes on, peft's files in that type, and what is refused. */
-#include "verbs_fixture.h"
+#include "kill_fixture.h"
 #include "harness/checkpoint/peft.h"
 #include "tiny_model.h"
-#include <sys/wait.h>
 
 static const char *const both[] = {"--adapter-type", "bf16", "--gradient-type", "bf16"};
 
@@ -68,19 +67,6 @@ static void assert_bf16(const char *dir)
     bl_peft_free(p);
 }
 
-static void kill_at(const char *point, const char *const *argv)
-{
-    siginfo_t is = {0};
-    setenv("BL_FAULT_POINT", point, 1);
-    started p = program_begin(&S, NULL, NULL, argv);
-    assert_int_equal(waitid(P_PID, (id_t)p.pid, &is, WSTOPPED | WEXITED | WNOWAIT), 0);
-    if (is.si_code != CLD_STOPPED) {
-        ran r = program_end(&p);
-        fail_msg("ended before it came to %s: %s", point, r.err);
-    }
-    program_kill(p.pid);
-}
-
 static void prepare(void)
 {
     static const tiny t = {
@@ -130,7 +116,7 @@ static void a_run_in_bf16_is_near_one_in_f32_takes_what_was_planned_and_goes_on_
         for (size_t k = 0; k < rows[i].n; k++) go_on[k] = rows[i].more[k];
         go_on[rows[i].n] = "--resume";
         arguments(rows[i].method, "@dir/killed", go_on, rows[i].n + 1, argv);
-        kill_at("after-rename:1@killed.state", argv);
+        kill_at("after-rename:1@killed.state", 0, argv);
         r = program_with(&S, NULL, argv);
         expect(&r, 0, NULL);
         ran_free(&r);

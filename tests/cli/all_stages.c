@@ -1,7 +1,6 @@
 /* finetune with chains: stages that learn one after another are killed and go on, what is left beside the result, and
  * what the files of adapters say of their base. */
-#include "verbs_fixture.h"
-#include <sys/wait.h>
+#include "kill_fixture.h"
 
 static const char lines[] = "{\"ids\": [5, 9, 2, 7, 1, 3], \"mask\": [0, 0, 1, 1, 1, 1]}\n"
                             "{\"ids\": [11, 4, 8, 6]}\n"
@@ -11,19 +10,6 @@ static const char lines[] = "{\"ids\": [5, 9, 2, 7, 1, 3], \"mask\": [0, 0, 1, 1
     "finetune", "@model", "--method", method, "--data", "@dir/three.jsonl", "--batch", "2", "--steps", "6", "--lr",    \
         "0.01", "--threads", "1", "--save-every", "1", "-o", out, __VA_ARGS__
 #define TWO "lora+rank=2+dropout=0.2+lora+rank=3+dropout=0.1"
-
-static void kill_at(const char *point, const char *const *argv)
-{
-    siginfo_t is = {0};
-    setenv("BL_FAULT_POINT", point, 1);
-    started p = program_begin(&S, NULL, NULL, argv);
-    assert_int_equal(waitid(P_PID, (id_t)p.pid, &is, WSTOPPED | WEXITED | WNOWAIT), 0);
-    if (is.si_code != CLD_STOPPED) {
-        ran r = program_end(&p);
-        fail_msg("ended before it came to %s: %s", point, r.err);
-    }
-    program_kill(p.pid);
-}
 
 static void same_file(const char *one, const char *other)
 {
@@ -92,7 +78,7 @@ static void stages_that_learn_go_on_where_they_were_killed(void **state)
     assert_true(bl_exists(filled("@dir/whole.stage1.curve.hdf5")));
     for (size_t i = 0; i < BL_COUNT(resume); i++) argv[i + 1] = filled(resume[i]);
     for (size_t i = 0; i < BL_COUNT(kills); i++) {
-        kill_at(kills[i].point, argv);
+        kill_at(kills[i].point, 0, argv);
         assert_int_equal(bl_exists(filled("@dir/killed.stage1.state")), kills[i].first);
         assert_int_equal(bl_is_dir(filled("@dir/killed.stage1")), kills[i].stage);
     }

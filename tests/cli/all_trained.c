@@ -1,9 +1,8 @@
 /* Every method that learns, through the program: a run that is killed and goes on ends in the bytes of one that was
  * not, and takes the memory that its plan said. */
-#include "verbs_fixture.h"
+#include "kill_fixture.h"
 #include "tiny_model.h"
 #include "methods/registry.h"
-#include <sys/wait.h>
 
 enum { STEPS = 3 };
 
@@ -39,19 +38,6 @@ static void arguments(const char *text, const char *out, const char *more, const
     for (size_t i = 0; i < BL_COUNT(tail); i++) argv[n++] = filled(tail[i]);
     if (more) argv[n++] = more;
     argv[n] = NULL;
-}
-
-static void kill_at(const char *point, const char *const *argv)
-{
-    siginfo_t is = {0};
-    setenv("BL_FAULT_POINT", point, 1);
-    started p = program_begin(&S, NULL, NULL, argv);
-    assert_int_equal(waitid(P_PID, (id_t)p.pid, &is, WSTOPPED | WEXITED | WNOWAIT), 0);
-    if (is.si_code != CLD_STOPPED) {
-        ran r = program_end(&p);
-        fail_msg("ended before it came to %s: %s", point, r.err);
-    }
-    program_kill(p.pid);
 }
 
 static void same_tensors(const char *text)
@@ -119,7 +105,7 @@ static void every_method_goes_on_bit_for_bit_in_the_memory_that_was_planned(void
         planned_as_it_was(text, r.out);
         ran_free(&r);
         arguments(text, "@dir/killed", "--resume", argv);
-        kill_at("after-rename:2@killed.state", argv);
+        kill_at("after-rename:2@killed.state", 0, argv);
         r = program_with(&S, NULL, argv);
         if (r.code) fail_msg("%s: %s", text, r.err);
         ran_free(&r);
