@@ -107,18 +107,23 @@ BL_GRID_BOTH int bl_grid_plane(const bl_grid_group *g, float w, int plane)
     return plane ? g->high * (w - (first ? g->s : 0)) <= g->high * g->z / 2 : first;
 }
 
-BL_GRID_BOTH float bl_grid_value(bl_grid_kind kind, const bl_grid_group *g, float w)
+/* v: w / s, of kinds that divide by it. */
+BL_GRID_BOTH float bl_grid_value_of(bl_grid_kind kind, const bl_grid_group *g, float w, float v)
 {
     if (kind == BL_GRID_PLANES) return (bl_grid_plane(g, w, 0) ? g->s : 0) + (bl_grid_plane(g, w, 1) ? g->z : 0);
     if (kind == BL_GRID_INSIDE) return bl_grid_within(bl_grid_round(w), g) * g->s;
-    float v = w / g->s;
     if (kind == BL_GRID_STEP || kind == BL_GRID_LARGEST) return bl_grid_within(bl_grid_round(v), g) * g->s;
     if (kind == BL_GRID_AFFINE || kind == BL_GRID_CLIP)
         return (bl_grid_within(bl_grid_round(v) + g->z, g) - g->z) * g->s;
     return (bl_grid_round(bl_grid_within(v + g->z, g)) - g->z) * g->s;
 }
 
-BL_GRID_BOTH bl_grid_slopes bl_grid_slopes_at(bl_grid_kind kind, const bl_grid_group *g, float w)
+BL_GRID_BOTH float bl_grid_value(bl_grid_kind kind, const bl_grid_group *g, float w)
+{
+    return bl_grid_value_of(kind, g, w, w / g->s);
+}
+
+BL_GRID_BOTH bl_grid_slopes bl_grid_slopes_of(bl_grid_kind kind, const bl_grid_group *g, float w, float v)
 {
     bl_grid_slopes d = {0, 0, 0};
     if (kind == BL_GRID_LARGEST) {
@@ -137,7 +142,7 @@ BL_GRID_BOTH bl_grid_slopes bl_grid_slopes_at(bl_grid_kind kind, const bl_grid_g
         d.s = in;
         return d;
     }
-    float v = w / g->s, whole = bl_grid_round(v);
+    const float whole = bl_grid_round(v);
     if (kind == BL_GRID_STEP) {
         bool inside = v > g->low && v < g->high;
         d.w = inside ? 1 : 0;
@@ -154,5 +159,10 @@ BL_GRID_BOTH bl_grid_slopes bl_grid_slopes_at(bl_grid_kind kind, const bl_grid_g
         d.o = q == in ? 0 : 1;
     }
     return d;
+}
+
+BL_GRID_BOTH bl_grid_slopes bl_grid_slopes_at(bl_grid_kind kind, const bl_grid_group *g, float w)
+{
+    return bl_grid_slopes_of(kind, g, w, w / g->s);
 }
 #endif

@@ -468,12 +468,13 @@ typedef struct bl_cu_merged {
     const float *a, *b, *scale, *offset;
     const uint16_t *dy;              /* [out, in]; NULL where y are values */
     void *y;                         /* [out, in], bf16, may be dy; of values also f32 */
-    float *parts, *dscale, *doffset; /* [out, in / 8, 2]; NULL where the op has none */
+    float *parts, *dscale, *doffset; /* [out, in / 8, 2], where sums are apart; NULL where the op has none */
     int64_t rank, lds, ldo, ldds, lddo, group;
     float by, alpha;
     int bits;
     bool inside, half, f32;
 } bl_cu_merged;
+bool bl_cu_merged_apart(int64_t group); /* sums over groups are made by another launch, of parts */
 void bl_cu_merged_grid(bl_stream s, const bl_cu_weight *w, const bl_cu_merged *m);
 void bl_cu_step_search(bl_stream s, float *w, int64_t ldw, float *scale, int64_t lds, int64_t rows, int64_t in,
                        int64_t group, int bits, bool within);

@@ -208,7 +208,8 @@ bl_status bl_cuda_merged_grid(bl_backend *be, const bl_merged_grid_args *a, bl_e
     bl_cu_weight w;
     BL_TRY(bl_check_merged_grid(be, a, e));
     BL_TRY(bl_cuda_weight(be, a->w, &w, e));
-    if (a->dy.buf)
+    const int64_t group = BL_MIN(a->grid.group, w.in);
+    if (a->dy.buf && bl_cu_merged_apart(group))
         BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, (uint64_t)(w.out * (w.in / 8)) * 2 * sizeof(float), &parts, e));
     bl_cu_merged_grid(c->now, &w,
                       &(bl_cu_merged){.a = bl_cuda_at(&a->a),
@@ -227,7 +228,7 @@ bl_status bl_cuda_merged_grid(bl_backend *be, const bl_merged_grid_args *a, bl_e
                                       .doffset = bl_cuda_at(&a->doffset),
                                       .ldds = a->dscale.stride[0],
                                       .lddo = a->doffset.stride[0],
-                                      .group = BL_MIN(a->grid.group, w.in),
+                                      .group = group,
                                       .inside = a->grid.kind == BL_GRID_INSIDE,
                                       .bits = a->grid.bits,
                                       .half = a->grid.half,

@@ -106,11 +106,11 @@ static void activations_round_and_go_back(void **state)
 }
 
 /* Weights as they are stored, whole numbers with and without zeros; ranks and sides that fill no tile; groups of eight,
- * that end short, of a row. */
+ * that end short, of a tile, of a row. */
 static void a_weight_and_factors_reach_their_grid_at_once(void **state)
 {
     static const char *const formats[] = {"fp32", "bf16", "fp16", "int8", "int4", "int3"};
-    static const int64_t ranks[] = {1, 4, 33, 40}, groups[] = {8, 48, 1000};
+    static const int64_t ranks[] = {1, 4, 33, 40}, groups[] = {8, 48, 128, 1000};
     (void)state;
     BL_NEEDS_GPU;
     for (size_t f = 0; f < BL_COUNT(formats); f++)
