@@ -49,14 +49,17 @@ bl_status bl_speed_same_conditions(const bl_speed_record *a, const bl_speed_reco
     const bl_kernel_facts *x = &a->facts, *y = &b->facts;
     const struct {
         const char *what, *x, *y;
-    } text[] = {{"devices", x->device, y->device},
-                {"instructions", x->simd, y->simd},
-                {"baselines", x->blas, y->blas},
-                {"conventions", x->convention, y->convention},
-                {"reasons of slow clocks", x->slowed, y->slowed}};
+        bool known; /* "" is a value, and not that earlier records have none */
+    } text[] = {{"devices", x->device, y->device, true},
+                {"instructions", x->simd, y->simd, true},
+                {"drivers", x->driver, y->driver, false},
+                {"baselines", x->blas, y->blas, true},
+                {"conventions", x->convention, y->convention, true},
+                {"reasons of slow clocks", x->slowed, y->slowed, true}};
     bl_status st = BL_OK;
     for (size_t i = 0; i < BL_COUNT(text); i++)
-        if (text[i].x && text[i].y && strcmp(text[i].x, text[i].y) != 0)
+        if (text[i].x && text[i].y && (text[i].known || (*text[i].x && *text[i].y)) &&
+            strcmp(text[i].x, text[i].y) != 0)
             return differs(a, b, text[i].what, text[i].x, text[i].y, e);
     if (x->threads != y->threads)
         return bl_fail(e, BL_E_CONFIG, "%s and %s do not compare: %lld threads and %lld", a->name, b->name,
@@ -220,9 +223,13 @@ static bl_status add_models(list *l, const bl_speed_record *a, const bl_speed_re
                                 .error = {-1, -1},
                                 .yardstick = strcmp(x->method, "cblas_sgemm") == 0};
             if (!row.what) return BL_E_NOMEM;
-            BL_TRY(add(
-                l, &row,
-                &(pair){.t = {x->repeat, y->repeat}, .n = {x->n_repeat, y->n_repeat}, .m = x->tokens, .cold = -2}, e));
+            BL_TRY(add(l, &row,
+                       &(pair){.t = {x->repeat, y->repeat},
+                               .n = {x->n_repeat, y->n_repeat},
+                               .m = x->tokens,
+                               .cold = -2,
+                               .clock = {x->clock, y->clock}},
+                       e));
             break;
         }
 out:

@@ -55,7 +55,7 @@ typedef struct bl_speed_row {
     bl_error_verdict exact;
 } bl_speed_row;
 
-/* One device, instructions, threads, baseline, convention, and clocks no more than 3% apart. */
+/* One device, instructions, driver, threads, baseline, convention, and clocks no more than 3% apart. */
 bl_status bl_speed_same_conditions(const bl_speed_record *a, const bl_speed_record *b, bl_err *e);
 /* What both have, in the order of `a`; percent: what matters in practice; shift: the quotient of the yardsticks.
  * BL_E_MISSING: they have nothing in common, BL_E_CONFIG: the yardsticks, or one probe, differ by more than 10%, which

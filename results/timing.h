@@ -25,6 +25,7 @@ typedef struct bl_kernel_row {
     double cold, cold_min, cold_max; /* the same with the weight in memory, in no cache; 0: not measured */
     double cold_ratio;               /* median time of OpenBLAS from memory over this one's; 0: not measured */
     double clock, cold_clock;        /* MHz of a GPU in the middle of the repetitions; 0: not known */
+    const char *held, *cold_held;    /* all that held it down then, "power cap"; "": nothing, or not known */
     double bytes;                    /* packed weight, x and y */
     double of_memory, of_peak; /* bytes / cold over what memory is read with; operations / seconds over the most that
                                   the processor does of the kind, floats or integers; 0: not measured */
@@ -46,6 +47,8 @@ typedef struct bl_model_row {
     double seconds; /* median of the repetitions */
     const double *repeat;
     int64_t n_repeat;
+    double clock;     /* MHz of a GPU meanwhile, median; 0: not known */
+    const char *held; /* all that held it down; "": nothing, or not known */
 } bl_model_row;
 
 /* The same product of the library before, between and after all that is timed: what the device itself was like. */
@@ -63,12 +66,14 @@ typedef struct bl_kernel_facts {
     double read_bytes_per_second; /* of memory, on the same threads; 0: not measured */
     double drift;                 /* slowest over fastest repetition of OpenBLAS, median over shapes; 0: not known */
     double load;                  /* of the machine in the minute before; 0: not known */
-    double peak;                  /* operations of f32 a second in registers, measured; 0: not known */
+    double peak, peak_integer;    /* operations of f32, of integers, a second in registers, measured, of a GPU in bf16
+                                     of a large product; 0: not known */
     double clock, memory_clock;   /* MHz of a GPU while it was measured, medians; 0: not known */
     double watts, degrees;        /* the most of it then; 0: not known */
-    const char *slowed;           /* what kept the clock of a GPU down, "power cap"; "": nothing, or not known */
-    const char *driver;           /* of a GPU; "": not known */
-    const char *convention;       /* how it was measured; only times of one convention are compared */
+    const char *held;       /* all that held the clock of a GPU down, "power cap, heat"; "": nothing, or not known */
+    const char *slowed;     /* what of it is a fault of the machine or was set, "heat" */
+    const char *driver;     /* of a GPU; "": not known */
+    const char *convention; /* how it was measured; only times of one convention are compared */
     const bl_probe *probe;
     size_t n_probes; /* 0: there are none */
 } bl_kernel_facts;

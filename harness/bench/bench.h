@@ -48,17 +48,8 @@ typedef struct bl_bench_result {
     bl_device_info device;
     uint64_t caches; /* 0; else bytes of the last level caches, which hold the weights that should come from memory:
                         there is no memory for more of them, and its bandwidth is not measured */
-    double read_bytes_per_second; /* of memory, by all threads, each a part; on a GPU by a bf16 product; 0: not known */
-    double peak[2];               /* operations a second in registers: of floats, of integers; 0: not known; on a GPU
-                                     of a large bf16 product */
-    double drift; /* slowest over fastest repetition of OpenBLAS, median over shapes: how quiet the machine was */
-    double load;  /* of the machine in the minute before; 0: not known */
-    const char *blas_core;     /* the processor that OpenBLAS believes to be on: "Zen" */
-    bl_probe probe[BL_PROBES]; /* of a GPU: what it was like meanwhile */
-    size_t n_probes;
-    double clock;                            /* of a GPU, MHz, median while it was busy; 0: not known */
-    double memory_clock, watts, degrees;     /* the same of its memory; most of its power, its heat; 0: not known */
-    const char *slowed, *throttled, *driver; /* what was wrong with its clock, all that held it, version; NULL or "" */
+    const char *blas_core; /* the processor that OpenBLAS believes to be on: "Zen" */
+    bl_kernel_facts facts; /* where and how; without created, shape, repetitions and convention, which the file has */
 } bl_bench_result;
 /* Every applicable row of the kernel registry at every distinct shape of the block linears x M: correctness first, then
  * time with the weight in cache and from memory, OpenBLAS fp32 between them on the same number of threads. Everything
@@ -82,6 +73,7 @@ typedef struct bl_scoring_opts {
     const char *filter;           /* comma list of globs over what is timed, "greedy*"; NULL: all */
     int64_t threads, repetitions; /* repetitions 0: 5; the median counts */
     int64_t request, decode;      /* tokens of a short request, of a greedy text; 0: 24, 64 */
+    int64_t batch;                /* short requests, and on a GPU windows, that go together; 0: 8 */
     const char *device;           /* NULL: cpu. On others there is no cblas_sgemm, and several windows go together */
     int64_t mem_limit;            /* MiB of the device; 0: all */
     bool alone;                   /* without cblas_sgemm */
@@ -99,12 +91,22 @@ typedef struct bl_scoring_row {
     uint64_t peak_bytes;                      /* of the device, all rows together */
     const double *repeat;                     /* seconds, in the order of measuring */
     int64_t n_repeat;
+    double clock;     /* MHz of a GPU meanwhile, median; 0: not known */
+    const char *held; /* all that held it down; "": nothing, or not known */
 } bl_scoring_row;
+typedef struct bl_scoring_result {
+    bl_scoring_row *row;
+    size_t n;
+    bl_kernel_facts facts; /* where and how; of a CPU without its bandwidth where nothing is written */
+} bl_scoring_result;
 /* Windows, short requests and greedy text of each method, in turn, with cblas_sgemm on the same list of products
- * between them. Quantized models are made in a temporary directory that is gone afterwards. */
-bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_arena *a, bl_scoring_row **out, size_t *n,
+ * between them, on a GPU with probes of it, which have memory of their own beside mem_limit. Quantized models are made
+ * in a temporary directory that is gone afterwards. */
+bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_arena *a, bl_scoring_result *out,
                            bl_err *e);
 bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_text *out, bl_err *e);
+/* "Driver 580.1; clock 1755 MHz, …; held down by: power cap; …" of a GPU; nothing where it is not known. */
+void bl_bench_clocks(const bl_kernel_facts *f, bl_text *out);
 /* Why ops are not in the table: "transform, ... have no rows: ...". */
 void bl_bench_unlisted(bl_text *out);
 const char *bl_blas_name(void); /* "OpenBLAS 0.3.21 … Zen": version, options, core */

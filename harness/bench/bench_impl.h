@@ -30,20 +30,31 @@ bl_status bl_bench_on_device(const bl_bench_opts *o, const bl_kernel *const *ker
 
 /* "gemm_int4_avx2/m:16/out:576/in:1536", "…/from:memory" */
 void bl_bench_case_name(const char *kernel, int64_t m, int64_t out, int64_t in, bool cold, char name[256]);
+/* The end of a line of a table: " 1755, power cap |" where others of it have a clock. */
+void bl_bench_clock(bool column, double mhz, const char *held, bl_text *out);
 /* As Google Benchmark reports (google.c). */
 bl_status bl_bench_google(const bl_bench_result *r, bl_text *out, bl_err *e);
 
 /* ---- clocks of a GPU (clocks.c) ---- */
 typedef struct bl_clocks bl_clocks;
-bl_clocks *bl_clocks_open(const char *bus); /* of bl_device_info; NULL: nothing is known */
-double bl_clocks_look(bl_clocks *c);        /* while it computes, MHz; 0: not known; NULL is fine */
-/* What was seen goes to clock, slowed, throttled and driver of `to`, texts into the arena. */
-bl_status bl_clocks_close(bl_clocks *c, bl_arena *a, bl_bench_result *to, bl_err *e);
+typedef struct bl_look {
+    double mhz;    /* 0: not known */
+    uint64_t held; /* what held the clock down, as bits of NVML */
+} bl_look;
+/* NULL is fine for all of them: nothing is known. */
+bl_clocks *bl_clocks_open(const char *bus); /* of bl_device_info */
+bl_look bl_clocks_look(bl_clocks *c);       /* while it computes */
+/* From now on a thread looks every so many seconds, until it is enough: their median, and all that held it. */
+void bl_clocks_beside(bl_clocks *c, double every);
+bl_look bl_clocks_enough(bl_clocks *c);
+const char *bl_clocks_held(uint64_t held, bl_arena *a, bl_err *e); /* "power cap, heat"; NULL: memory ran out */
+/* What all looks saw goes to clock, memory_clock, watts, degrees, held, slowed and driver of `to`. */
+bl_status bl_clocks_close(bl_clocks *c, bl_arena *a, bl_kernel_facts *to, bl_err *e);
 
 /* ---- products of a device, replayed (replays.c) ---- */
 typedef struct bl_times {
     double median, least, most; /* seconds of a product */
-    double mhz;                 /* of the device in the middle of them; 0: not known */
+    bl_look look;               /* at the device in the middle of them */
     double *repeat;             /* in the order of measuring */
 } bl_times;
 typedef struct bl_replays {
@@ -67,6 +78,7 @@ typedef struct bl_probes {
     bl_replays of;
     const bl_kernel *base; /* of the library, with bf16 weights */
     bl_kernel_case large, small;
+    double rest; /* seconds before a round: who is measured kept the device so busy that its power held it down */
     double *t[BL_PROBES], least[BL_PROBES], at;
     int64_t n; /* rounds */
     bool there;
@@ -76,7 +88,29 @@ bl_status bl_probes_open(bl_probes *p, bl_err *e);
 void bl_probes_close(bl_probes *p);
 /* A round of all, unless the one before was a moment ago; the last one is made in any case. */
 bl_status bl_probes_look(bl_probes *p, bool last, bl_err *e);
-void bl_probes_result(const bl_probes *p, bl_bench_result *to);
+/* To probe, read_bytes_per_second and peak. */
+bl_status bl_probes_result(const bl_probes *p, bl_kernel_facts *to, bl_err *e);
+
+/* ---- where and how something is measured (watch.c) ---- */
+typedef struct bl_watch {
+    bl_backend *be, *own; /* what is measured; of the probes, which its limit and settings do not concern */
+    bl_arena *a;
+    uint64_t cold_bytes; /* of a CPU: memory to read; 0: its bandwidth is not measured */
+    double rest;         /* of its probes */
+    bl_clocks *clocks;   /* of a GPU; for whoever looks at them */
+    bl_probes probes;
+    bl_kernel_facts *to;
+} bl_watch;
+/* With be, arena, cold_bytes, rest and `to` set: device and load before, of a CPU what it can do. Threads of others
+ * have come to rest. */
+bl_status bl_watch_open(bl_watch *w, bl_err *e);
+/* Of a GPU a round of probes, between what is measured. */
+bl_status bl_watch_look(bl_watch *w, bool last, bl_err *e);
+/* The last round, and all that was seen goes to `to`. */
+bl_status bl_watch_end(bl_watch *w, bl_err *e);
+void bl_watch_close(bl_watch *w);
+/* The row of a library of this backend that takes every format, with bf16 weights; NULL: there is none. */
+const bl_kernel *bl_bench_base(const bl_backend *be);
 
 /* ---- OpenBLAS (openblas.c) ---- */
 /* y [m, out] = x [m, in] times w [out, in] transposed; one row is a matrix-vector product. */

@@ -3,8 +3,11 @@
  */
 #include "bench_impl.h"
 #include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* nvml.h of the toolkit is not needed: these calls and the bits have been the same since 2016. */
 enum { CLOCK_SM = 1, CLOCK_MEMORY = 2, CHIP = 0, MOST_SAMPLES = 4096 };
@@ -17,16 +20,22 @@ typedef struct bl_clocks {
     unsigned mhz[2][MOST_SAMPLES], milliwatts, degrees; /* of the multiprocessors, of the memory; the most */
     size_t n;
     unsigned long long bits;
-    char driver[96], faults[96], all[160];
+    char driver[96];
+    pthread_t thread; /* that looks beside who computes */
+    bool beside;
+    atomic_bool enough;
+    double every;
+    size_t first;               /* of its looks */
+    unsigned long long earlier; /* bits of those before it */
 } bl_clocks;
 
 static const struct {
     unsigned long long bit;
     bool fault; /* of the machine: who compares has to know */
     const char *what;
-} why[] = {{0x4, false, "power cap"},   {0x8, true, "hardware slowdown"},
-           {0x10, false, "sync boost"}, {0x20, true, "heat (software)"},
-           {0x40, true, "heat"},        {0x80, true, "power brake"}};
+} why[] = {{0x2, true, "clocks that were set"}, {0x4, false, "power cap"},       {0x8, true, "hardware slowdown"},
+           {0x10, false, "sync boost"},         {0x20, true, "heat (software)"}, {0x40, true, "heat"},
+           {0x80, true, "power brake"},         {0x100, true, "display clocks"}}; /* 0x1: it has nothing to do */
 
 static bool entry(bl_clocks *c, const char *name, void *to)
 {
@@ -58,19 +67,20 @@ bl_clocks *bl_clocks_open(const char *bus)
     return NULL;
 }
 
-double bl_clocks_look(bl_clocks *c)
+bl_look bl_clocks_look(bl_clocks *c)
 {
     unsigned long long bits = 0;
     unsigned now = 0;
-    double mhz = 0;
-    if (!c) return 0;
+    bl_look got = {0};
+    if (!c) return got;
     if (c->n < MOST_SAMPLES && c->clock(c->device, CLOCK_SM, &c->mhz[0][c->n]) == 0 &&
         c->clock(c->device, CLOCK_MEMORY, &c->mhz[1][c->n]) == 0)
-        mhz = c->mhz[0][c->n++];
+        got.mhz = c->mhz[0][c->n++];
     if (c->power && c->power(c->device, &now) == 0) c->milliwatts = BL_MAX(c->milliwatts, now);
     if (c->heat && c->heat(c->device, CHIP, &now) == 0) c->degrees = BL_MAX(c->degrees, now);
     if (c->reasons(c->device, &bits) == 0) c->bits |= bits;
-    return mhz;
+    got.held = bits;
+    return got;
 }
 
 static int by_value(const void *x, const void *y)
@@ -79,32 +89,77 @@ static int by_value(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-static void names(unsigned long long bits, bool faults, char *out, size_t size)
+static double median(unsigned *mhz, size_t n)
 {
-    out[0] = 0;
-    for (size_t i = 0; i < BL_COUNT(why); i++) {
-        size_t n = strlen(out);
-        if (bits & why[i].bit && (why[i].fault || !faults))
-            snprintf(out + n, size - n, "%s%s", n ? ", " : "", why[i].what);
+    qsort(mhz, n, sizeof *mhz, by_value);
+    return n ? mhz[n / 2] : 0;
+}
+
+/* ---- beside who computes ---- */
+static void *looking(void *arg)
+{
+    bl_clocks *c = arg;
+    const struct timespec rest = {(time_t)c->every, (long)((c->every - (double)(time_t)c->every) * 1e9)};
+    for (;;) {
+        nanosleep(&rest, NULL);
+        if (atomic_load(&c->enough)) return NULL;
+        bl_clocks_look(c);
     }
 }
 
-bl_status bl_clocks_close(bl_clocks *c, bl_arena *a, bl_bench_result *to, bl_err *e)
+void bl_clocks_beside(bl_clocks *c, double every)
+{
+    if (!c) return;
+    c->every = every;
+    c->first = c->n;
+    c->earlier = c->bits;
+    c->bits = 0;
+    atomic_store(&c->enough, false);
+    c->beside = pthread_create(&c->thread, NULL, looking, c) == 0;
+    if (!c->beside) c->bits = c->earlier;
+}
+
+bl_look bl_clocks_enough(bl_clocks *c)
+{
+    bl_look got = {0};
+    unsigned mhz[MOST_SAMPLES];
+    if (!c || !c->beside) return got;
+    atomic_store(&c->enough, true);
+    pthread_join(c->thread, NULL);
+    c->beside = false;
+    memcpy(mhz, c->mhz[0] + c->first, (c->n - c->first) * sizeof *mhz);
+    got = (bl_look){median(mhz, c->n - c->first), c->bits};
+    c->bits |= c->earlier;
+    return got;
+}
+
+/* ---- in words ---- */
+static const char *names(unsigned long long bits, bool faults, bl_arena *a, bl_err *e)
+{
+    char text[160] = "";
+    for (size_t i = 0; i < BL_COUNT(why); i++) {
+        size_t n = strlen(text);
+        if (bits & why[i].bit && (why[i].fault || !faults))
+            snprintf(text + n, sizeof text - n, "%s%s", n ? ", " : "", why[i].what);
+    }
+    return bl_arena_str(a, text, strlen(text), e);
+}
+
+const char *bl_clocks_held(uint64_t held, bl_arena *a, bl_err *e) { return names(held, false, a, e); }
+
+bl_status bl_clocks_close(bl_clocks *c, bl_arena *a, bl_kernel_facts *to, bl_err *e)
 {
     if (!c) return BL_OK;
-    names(c->bits, true, c->faults, sizeof c->faults);
-    names(c->bits, false, c->all, sizeof c->all);
-    for (int i = 0; i < 2; i++) {
-        qsort(c->mhz[i], c->n, sizeof *c->mhz[i], by_value);
-        *(i ? &to->memory_clock : &to->clock) = c->n ? c->mhz[i][c->n / 2] : 0;
-    }
+    bl_clocks_enough(c);
+    to->clock = median(c->mhz[0], c->n);
+    to->memory_clock = median(c->mhz[1], c->n);
     to->watts = c->milliwatts * 1e-3;
     to->degrees = c->degrees;
-    to->slowed = bl_arena_str(a, c->faults, strlen(c->faults), e);
-    to->throttled = bl_arena_str(a, c->all, strlen(c->all), e);
+    to->held = names(c->bits, false, a, e);
+    to->slowed = names(c->bits, true, a, e);
     to->driver = bl_arena_str(a, c->driver, strlen(c->driver), e);
     c->shutdown();
     dlclose(c->lib);
     bl_free(c);
-    return to->slowed && to->throttled && to->driver ? BL_OK : BL_E_NOMEM;
+    return to->held && to->slowed && to->driver ? BL_OK : BL_E_NOMEM;
 }

@@ -17,9 +17,8 @@ typedef struct bench {
     bl_backend *be;
     bl_arena *a;
     const bl_kernel *base;
-    bl_clocks *clocks;
+    bl_watch watch;
     bl_replays replays;
-    bl_probes probes;
     bl_bench_result r;
 } bench;
 
@@ -94,6 +93,11 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
         BL_TRY(bl_replays_time(&b->replays, k, &c, &full.w, IN_CACHE, 1, &warm, e));
         bool grouped = k->format->kind == BL_FMT_INT || k->format->kind == BL_FMT_TABLE;
         double bytes = bl_outside_moved(k, &c.shape);
+        const char *held[] = {bl_clocks_held(warm.look.held, b->a, e), bl_clocks_held(cold.look.held, b->a, e)};
+        if (!held[0] || !held[1]) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         b->r.row[b->r.n++] = (bl_kernel_row){.kernel = k->name,
                                              .op = k->family->op,
                                              .format = k->format->name,
@@ -109,8 +113,10 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
                                              .cold = cold.median,
                                              .cold_min = cold.least,
                                              .cold_max = cold.most,
-                                             .clock = warm.mhz,
-                                             .cold_clock = cold.mhz,
+                                             .clock = warm.look.mhz,
+                                             .cold_clock = cold.look.mhz,
+                                             .held = held[0],
+                                             .cold_held = held[1],
                                              .bytes = bytes,
                                              .gbs = bytes / warm.median / 1e9,
                                              .gflops = bl_kernel_flops(&c.shape) / warm.median / 1e9,
@@ -139,7 +145,7 @@ static bl_status time_shape(bench *b, const bl_kernel *base, const bl_kernel *co
     size_t first = b->r.n, last;
     BL_TRY(time_kernel(b, base, s, e));
     for (size_t i = 0; i < n; i++) {
-        BL_TRY(bl_probes_look(&b->probes, false, e));
+        BL_TRY(bl_watch_look(&b->watch, false, e));
         if (kernel[i] != base) BL_TRY(time_kernel(b, kernel[i], s, e));
     }
     last = b->r.n;
@@ -147,7 +153,7 @@ static bl_status time_shape(bench *b, const bl_kernel *base, const bl_kernel *co
     for (size_t i = last; i < b->r.n; i++) {
         bl_kernel_row *before = row_of(b, first, last, base->name, b->r.row[i].m), *after = &b->r.row[i];
         if (!before) continue;
-        b->r.drift = fmax(b->r.drift, fmax(before->cold / after->cold, after->cold / before->cold));
+        b->r.facts.drift = fmax(b->r.facts.drift, fmax(before->cold / after->cold, after->cold / before->cold));
         if (after->cold < before->cold) *before = *after;
     }
     b->r.n = last;
@@ -168,7 +174,7 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
     bl_status st = BL_OK;
     bl_bench_opts o = *opts;
     bench b = {.o = &o, .a = a, .r = {.blas_core = "cuBLAS"}};
-    const bl_kernel **mine, *base = NULL;
+    const bl_kernel **mine, *base;
     bl_text json = {0};
     size_t n_mine = 0;
     o.cold_bytes = o.cold_bytes ? o.cold_bytes : COPIES_BYTES;
@@ -177,11 +183,7 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
     b.be->ops->device_info(b.be, &b.r.device);
     for (size_t i = 0; i < n; i++)
         if (strcmp(kernel[i]->family->backend, b.be->ops->name) == 0) mine[n_mine++] = kernel[i];
-    for (size_t i = 0; bl_kernel_at(i); i++) {
-        const bl_kernel *k = bl_kernel_at(i);
-        if (strcmp(k->family->backend, b.be->ops->name) == 0 && k->family->any && strcmp(k->format->name, "bf16") == 0)
-            base = k;
-    }
+    base = bl_bench_base(b.be);
     if (!n_mine || !base) {
         st = bl_fail(e, BL_E_CONFIG, "no kernel of %s is called '%s'; see: bitladder list kernels", o.device,
                      o.filter ? o.filter : "");
@@ -193,24 +195,18 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
         st = BL_E_NOMEM;
         goto out;
     }
-    b.clocks = bl_clocks_open(b.r.device.bus);
-    b.replays = (bl_replays){.be = b.be, .a = a, .clocks = b.clocks, .repetitions = o.repetitions};
-    b.probes = (bl_probes){.of = {.be = b.be, .a = a, .clocks = b.clocks}, .base = base};
+    b.watch = (bl_watch){.be = b.be, .a = a, .to = &b.r.facts};
+    BL_TRY(bl_watch_open(&b.watch, e));
+    b.replays = (bl_replays){.be = b.be, .a = a, .clocks = b.watch.clocks, .repetitions = o.repetitions};
     BL_TRY(bl_replays_open(&b.replays, e));
-    BL_TRY(bl_probes_open(&b.probes, e));
-    BL_TRY(bl_probes_look(&b.probes, false, e));
     for (size_t i = 0; i < n_shapes; i++) BL_TRY(time_shape(&b, base, mine, n_mine, &shape[i], e));
-    BL_TRY(bl_probes_look(&b.probes, true, e));
-    bl_probes_result(&b.probes, &b.r);
+    BL_TRY(bl_watch_end(&b.watch, e));
     for (size_t i = 0; i < b.r.n; i++) {
         bl_kernel_row *r = &b.r.row[i];
-        if (b.r.read_bytes_per_second > 0) r->of_memory = r->bytes / r->cold / b.r.read_bytes_per_second;
+        if (b.r.facts.read_bytes_per_second > 0) r->of_memory = r->bytes / r->cold / b.r.facts.read_bytes_per_second;
         const bl_kernel *k = bl_kernel_find(r->kernel);
-        if (b.r.peak[0] > 0 && k && !k->abits) r->of_peak = r->gflops * 1e9 / b.r.peak[0];
+        if (b.r.facts.peak > 0 && k && !k->abits) r->of_peak = r->gflops * 1e9 / b.r.facts.peak;
     }
-    st = bl_clocks_close(b.clocks, a, &b.r, e);
-    b.clocks = NULL;
-    if (st != BL_OK) goto out;
     if (o.out) {
         BL_TRY(bl_bench_google(&b.r, &json, e));
         BL_TRY(bl_bench_write(&o, &b.r, &json, e));
@@ -218,8 +214,7 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
     *out = b.r;
 out:
     bl_text_free(&json);
-    bl_clocks_close(b.clocks, a, &b.r, NULL);
-    bl_probes_close(&b.probes);
+    bl_watch_close(&b.watch);
     bl_replays_close(&b.replays);
     bl_backend_close(b.be);
     return st;

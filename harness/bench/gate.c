@@ -40,6 +40,8 @@ static void table(const bl_speed_row *row, size_t n, bl_text *t)
     }
 }
 
+static const char *held_by(const bl_kernel_facts *f) { return f->held && *f->held ? f->held : "nothing"; }
+
 /* What is worse, in words, and where the repetitions are too few to say anything. */
 static void words(const bl_speed_record *a, const bl_speed_record *b, const bl_speed_row *row, size_t n, double percent,
                   double shift, bl_text *t)
@@ -65,6 +67,9 @@ static void words(const bl_speed_record *a, const bl_speed_record *b, const bl_s
     if (shift != 1)
         bl_text_addf(t, "The yardstick, the same code in both, took %+.1f %%: changes are beside that.\n",
                      100 * (shift - 1));
+    if (a->facts.clock > 0 && b->facts.clock > 0)
+        bl_text_addf(t, "Clocks %.0f and %.0f MHz, held down by: %s; %s.\n", a->facts.clock, b->facts.clock,
+                     held_by(&a->facts), held_by(&b->facts));
     for (size_t i = 0, k = 0; i < n; i++)
         if (row[i].probe)
             bl_text_addf(t, "%s %s %+.1f %%, %.1f %% within a record",
@@ -84,8 +89,8 @@ static void words(const bl_speed_record *a, const bl_speed_record *b, const bl_s
     int64_t needed = bl_speed_repetitions(judged);
     if (judged && fewest < needed)
         bl_text_addf(t,
-                     "With %lld repetitions nothing in %zu rows can be told from chance; --repetitions %lld can, or "
-                     "fewer rows.\n",
+                     "With %lld repetitions nothing in %zu rows can be told from chance; --repetitions %lld can (of "
+                     "--against: --rounds), or fewer rows.\n",
                      (long long)fewest, judged, (long long)needed);
 }
 

@@ -41,12 +41,12 @@ bl_status bl_bench_google(const bl_bench_result *r, bl_text *out, bl_err *e)
     bl_json_add_str(&j, "date", now);
     bl_json_add_str(&j, "executable", "bitladder");
     bl_json_add_int(&j, "num_cpus", r->device.threads);
-    bl_json_add_int(&j, "mhz_per_cpu", (int64_t)r->clock);
+    bl_json_add_int(&j, "mhz_per_cpu", (int64_t)r->facts.clock);
     bl_json_add_str(&j, "library_build_type", "release");
     bl_json_add_str(&j, "bitladder", BL_VERSION);
     bl_json_add_str(&j, "commit", BL_BUILD_COMMIT);
     bl_json_add_str(&j, "device", r->device.name);
-    bl_json_add_str(&j, "driver", r->driver ? r->driver : "");
+    bl_json_add_str(&j, "driver", r->facts.driver ? r->facts.driver : "");
     bl_json_end(&j);
     bl_json_array(&j, "benchmarks");
     for (size_t i = 0; i < r->n; i++)

@@ -10,6 +10,7 @@
 #include "kernels/base/fs.h"
 #include "results/metric.h"
 #include "bl_build.h"
+#include <ctype.h>
 #include <fnmatch.h>
 #include <math.h>
 #include <stdlib.h>
@@ -84,6 +85,8 @@ static void add_shape(bench *b, int64_t out, int64_t in)
             .out = out, .in = in, .group = group > 0 ? BL_MIN(group, in) : in, .act_group = b->o->act_group};
 }
 
+enum { MOST_SIDE = 1 << 20 };
+
 /* "28672x4096,4096x14336"; false: a model */
 static bool listed_shapes(bench *b, const char *text)
 {
@@ -93,12 +96,18 @@ static bool listed_shapes(bench *b, const char *text)
         long long out = strtoll(p, &end, 10), in;
         if (end == p || *end != 'x') return false;
         in = strtoll(p = end + 1, &end, 10);
-        if (end == p || (*end && *end != ',') || out < 1 || in < 1 || out > 1 << 20 || in > 1 << 20) return false;
+        if (end == p || (*end && *end != ',') || out < 1 || in < 1 || out > MOST_SIDE || in > MOST_SIDE) return false;
         p = *end ? end + 1 : end;
         if (b->shape) add_shape(b, out, in);
         n++;
     }
     return n > 0;
+}
+
+/* A list with something wrong in it, and no file or directory. */
+static bool meant_as_shapes(const char *text)
+{
+    return isdigit((unsigned char)*text) && !strchr(text, '/') && !bl_exists(text);
 }
 
 static bl_status find_shapes(bench *b, bl_err *e)
@@ -111,6 +120,11 @@ static bl_status find_shapes(bench *b, bl_err *e)
         listed_shapes(b, b->o->shape);
         return BL_OK;
     }
+    if (b->o->shape && meant_as_shapes(b->o->shape))
+        return bl_fail(e, BL_E_CONFIG,
+                       "--shape: '%s' is neither a model nor shapes, which are written OUTxIN, each from 1 to %d, with "
+                       "commas between them: 28672x4096,4096x14336",
+                       b->o->shape, MOST_SIDE);
     BL_TRY(bl_checkpoint_open(b->o->shape ? b->o->shape : "synth:smollm2-135m", NULL, &c, e));
     if (!(b->shape = bl_alloc(b->a, bl_checkpoint_count(c), sizeof *b->shape, e))) {
         st = BL_E_NOMEM;
@@ -379,7 +393,7 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
         const bl_gbench_case *c = &b->c[t - b->t], *cold = c + 1;
         if (t->cold) continue;
         const bool integer = t->k->abits && t->k->format->kind != BL_FMT_TABLE; /* 8-bit floats are floats */
-        const double peak = out->peak[integer];
+        const double peak = integer ? out->facts.peak_integer : out->facts.peak;
         bool grouped = t->k->format->kind == BL_FMT_INT || t->k->format->kind == BL_FMT_TABLE;
         if (is_blas(t->k)) {
             blas = c->seconds;
@@ -408,8 +422,8 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
             .cold_max = cold->seconds_max,
             .cold_ratio = cold->seconds > 0 ? cold_blas / cold->seconds : 0,
             .bytes = t->bytes,
-            .of_memory = cold->seconds > 0 && out->read_bytes_per_second > 0
-                             ? t->bytes / cold->seconds / out->read_bytes_per_second
+            .of_memory = cold->seconds > 0 && out->facts.read_bytes_per_second > 0
+                             ? t->bytes / cold->seconds / out->facts.read_bytes_per_second
                              : 0,
             .of_peak = peak > 0 ? bl_kernel_flops(&t->s) / c->seconds / peak : 0,
             .gbs = t->bytes / c->seconds / 1e9,
@@ -421,7 +435,7 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
         };
     }
     qsort(drift, n_drift, sizeof *drift, by_value);
-    out->drift = n_drift ? bl_percentile(drift, (int64_t)n_drift, 0.5) : 0;
+    out->facts.drift = n_drift ? bl_percentile(drift, (int64_t)n_drift, 0.5) : 0;
     return BL_OK;
 }
 
@@ -431,6 +445,7 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     bl_status st = BL_OK;
     bl_bench_opts o = *opts;
     bench b = {.o = &o, .a = a, .tty = !o.quiet && isatty(STDERR_FILENO) == 1};
+    bl_watch watch = {0};
     bl_bench_result r = {0};
     bl_text json = {0};
     size_t n_chosen = 0;
@@ -484,10 +499,8 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
         for (size_t k = 0; k < n_kernels; k++)
             if (pick[k]) BL_TRY(add_cases(&b, kernel[k], k + 1, s, o.m, o.n_m, &r.n_left_out));
     }
-    if (getloadavg(&r.load, 1) != 1) r.load = 0;
-    if (!r.caches) BL_TRY(bl_kernel_bandwidth(b.be, o.cold_bytes, &r.read_bytes_per_second, e));
-    bl_blas_pause(0.05);
-    for (int integer = 0; integer < 2; integer++) r.peak[integer] = bl_kernel_peak(b.be, integer);
+    watch = (bl_watch){.be = b.be, .a = a, .cold_bytes = r.caches ? 0 : o.cold_bytes, .to = &r.facts};
+    BL_TRY(bl_watch_open(&watch, e));
     b.started = bl_now();
     BL_TRY(name_cases(&b, e));
     const char *context[] = {"bitladder", BL_VERSION,     "commit", BL_BUILD_COMMIT, "simd", r.device.simd,
@@ -497,16 +510,13 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
                        &json, e);
     if (b.tty) fprintf(stderr, "\r%80s\r", "");
     if (st != BL_OK) goto out;
-    if (!r.caches) { /* what others take of it changes: the better of before and after */
-        double after;
-        BL_TRY(bl_kernel_bandwidth(b.be, o.cold_bytes, &after, e));
-        r.read_bytes_per_second = BL_MAX(r.read_bytes_per_second, after);
-    }
+    BL_TRY(bl_watch_end(&watch, e));
     BL_TRY(gather(&b, &r, e));
     if (o.out) BL_TRY(bl_bench_write(&o, &r, &json, e));
     *out = r;
 out:
     release(&b);
+    bl_watch_close(&watch);
     bl_backend_close(b.be);
     bl_text_free(&json);
     return st;

@@ -52,6 +52,7 @@ bl_status bl_probes_look(bl_probes *p, bool last, bl_err *e)
     } each[BL_PROBES] = {
         [READ] = {&p->large, 1, 16}, [CACHE] = {&p->small, SOME, SMALL_PRODUCTS}, [COMPUTE] = {&p->large, MANY, 1}};
     if (!p->there || p->n == BL_PROBE_ROUNDS || (p->n && !last && bl_now() - p->at < APART_SECONDS)) return BL_OK;
+    bl_blas_pause(p->rest);
     for (int i = 0; i < BL_PROBES; i++) {
         bl_kernel_case c = *each[i].of;
         bl_times t;
@@ -68,12 +69,16 @@ out:
     return st;
 }
 
-void bl_probes_result(const bl_probes *p, bl_bench_result *to)
+bl_status bl_probes_result(const bl_probes *p, bl_kernel_facts *to, bl_err *e)
 {
     const bl_kernel_shape read = {.rows = 1, .out = OUT, .in = IN}, compute = {.rows = MANY, .out = OUT, .in = IN};
-    if (!p->n) return;
-    for (int i = 0; i < BL_PROBES; i++) to->probe[i] = (bl_probe){names[i], p->t[i], p->n};
+    bl_probe *probe = p->n ? bl_alloc(p->of.a, BL_PROBES, sizeof *probe, e) : NULL;
+    if (!p->n) return BL_OK;
+    if (!probe) return BL_E_NOMEM;
+    for (int i = 0; i < BL_PROBES; i++) probe[i] = (bl_probe){names[i], p->t[i], p->n};
+    to->probe = probe;
     to->n_probes = BL_PROBES;
     to->read_bytes_per_second = bl_kernel_bytes(p->base, &read) / p->least[READ];
-    to->peak[0] = bl_kernel_flops(&compute) / p->least[COMPUTE];
+    to->peak = bl_kernel_flops(&compute) / p->least[COMPUTE];
+    return BL_OK;
 }

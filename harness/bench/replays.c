@@ -100,9 +100,9 @@ bl_status bl_replays_time(bl_replays *r, const bl_kernel *k, const bl_kernel_cas
         BL_TRY(replay(r, g, 1, e));
         BL_TRY(ops->event_record(r->be, r->event[i + 1], e));
     }
-    double mhz = 0;
+    bl_look look = {0};
     for (int64_t i = 0; i < all; i++) {
-        if (i == all / 2) mhz = bl_clocks_look(r->clocks);
+        if (i == all / 2) look = bl_clocks_look(r->clocks);
         BL_TRY(ops->event_seconds(r->event[i], r->event[i + 1], &r->t[i], e));
         r->t[i] /= (double)n;
     }
@@ -112,7 +112,7 @@ bl_status bl_replays_time(bl_replays *r, const bl_kernel *k, const bl_kernel_cas
     }
     memcpy(out->repeat, r->t, (size_t)all * sizeof *r->t);
     qsort(r->t, (size_t)all, sizeof *r->t, by_value);
-    *out = (bl_times){r->t[all / 2], r->t[0], r->t[all - 1], mhz, out->repeat};
+    *out = (bl_times){r->t[all / 2], r->t[0], r->t[all - 1], look, out->repeat};
 out:
     ops->graph_free(g);
     return st;

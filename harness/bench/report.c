@@ -36,6 +36,9 @@ static const struct field {
     {"clock_mhz", "MHz", BL_COL_REAL, 1, AT(clock), "of a GPU in the middle of the repetitions in cache; 0: not known",
      true},
     {"cold_clock_mhz", "MHz", BL_COL_REAL, 1, AT(cold_clock), "the same of those from memory", true},
+    {"held_by", NULL, BL_COL_TEXT, 0, AT(held), "all that held that clock down, in cache; empty: nothing, or not known",
+     true},
+    {"cold_held_by", NULL, BL_COL_TEXT, 0, AT(cold_held), "the same from memory", true},
     {"bytes", "byte", BL_COL_REAL, 1, AT(bytes), "packed weight, x and y: least that must move", true},
     {"cold_openblas_ratio", "1", BL_COL_REAL, 1, AT(cold_ratio),
      "median time of OpenBLAS fp32 from memory at this shape over that of the kernel from memory", true},
@@ -55,6 +58,12 @@ static const char where[] = "kernel/timings", repeats_where[] = "kernel/repetiti
                   probes_where[] = "run/probes";
 
 /* ---- write ---- */
+static const char *text_of(const char *member)
+{
+    const char *text = *(const char *const *)member;
+    return text ? text : "";
+}
+
 static bl_status column_of(const struct field *f, const bl_bench_result *r, bl_arena *a, bl_column *out, bl_err *e)
 {
     size_t size = f->type == BL_COL_TEXT ? sizeof(const char *) : sizeof(double);
@@ -62,7 +71,7 @@ static bl_status column_of(const struct field *f, const bl_bench_result *r, bl_a
     if (!data) return BL_E_NOMEM;
     for (size_t i = 0; i < r->n; i++) {
         const char *at = (const char *)&r->row[i] + f->at;
-        if (f->type == BL_COL_TEXT) ((const char **)data)[i] = *(const char *const *)at;
+        if (f->type == BL_COL_TEXT) ((const char **)data)[i] = text_of(at);
         else if (f->type == BL_COL_INT) ((int64_t *)data)[i] = *(const int64_t *)at;
         else ((double *)data)[i] = *(const double *)at * f->scale;
     }
@@ -121,13 +130,17 @@ static bl_status write_wrong(bl_record *rec, const bl_bench_result *r, bl_arena 
 }
 
 /* A row for each round of each probe. */
-static bl_status write_probes(bl_record *rec, const bl_kernel_facts *f, bl_arena *a, bl_err *e)
+static bl_status write_probes(bl_record *rec, const bl_kernel_facts *f, bl_err *e)
 {
+    bl_status st = BL_OK;
     size_t n = 0, k = 0;
     for (size_t i = 0; i < f->n_probes; i++) n += (size_t)f->probe[i].n;
-    const char **what = bl_alloc(a, n, sizeof *what, e);
-    double *seconds = bl_alloc(a, n, sizeof *seconds, e);
-    if (!what || !seconds) return BL_E_NOMEM;
+    const char **what = bl_new(n, sizeof *what, e);
+    double *seconds = bl_new(n, sizeof *seconds, e);
+    if (!what || !seconds) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t i = 0; i < f->n_probes; i++)
         for (int64_t j = 0; j < f->probe[i].n; j++, k++) {
             what[k] = f->probe[i].what;
@@ -136,8 +149,12 @@ static bl_status write_probes(bl_record *rec, const bl_kernel_facts *f, bl_arena
     const bl_column column[] = {
         {"what", NULL, "what a product of the library took its time for", BL_COL_TEXT, what},
         {"seconds", "s", "of one product, median of a round, in the order of measuring", BL_COL_REAL, seconds}};
-    return bl_record_table(rec, probes_where,
-                           &(bl_table_data){.n = (int64_t)n, .n_columns = (int)BL_COUNT(column), .column = column}, e);
+    st = bl_record_table(rec, probes_where,
+                         &(bl_table_data){.n = (int64_t)n, .n_columns = (int)BL_COUNT(column), .column = column}, e);
+out:
+    bl_free(what);
+    bl_free(seconds);
+    return st;
 }
 
 bl_status bl_bench_write_facts(bl_record *rec, const bl_kernel_facts *f, bl_err *e)
@@ -146,7 +163,8 @@ bl_status bl_bench_write_facts(bl_record *rec, const bl_kernel_facts *f, bl_err 
         const char *where, *text;
     } text[] = {{"env/device", f->device},    {"env/simd", f->simd},     {"env/blas", f->blas},
                 {"env/driver", f->driver},    {"env/commit", f->commit}, {"run/shape", f->shape},
-                {"run/slowed_by", f->slowed}, {"created", f->created},   {"run/convention", f->convention}};
+                {"run/slowed_by", f->slowed}, {"run/held_by", f->held},  {"run/convention", f->convention},
+                {"created", f->created}};
     bl_status st = BL_OK;
     for (size_t i = 0; i < BL_COUNT(text); i++)
         BL_TRY(bl_record_text(rec, text[i].where, text[i].text ? text[i].text : "", e));
@@ -154,12 +172,14 @@ bl_status bl_bench_write_facts(bl_record *rec, const bl_kernel_facts *f, bl_err 
     BL_TRY(bl_record_int(rec, "run/repetitions", f->repetitions, "1", e));
     BL_TRY(bl_record_real(rec, "run/read_bytes_per_second", f->read_bytes_per_second, "byte s-1", e));
     BL_TRY(bl_record_real(rec, "run/peak_flop_per_second", f->peak, "s-1", e));
+    BL_TRY(bl_record_real(rec, "run/peak_integer_per_second", f->peak_integer, "s-1", e));
     BL_TRY(bl_record_real(rec, "run/clock_mhz", f->clock, "MHz", e));
     BL_TRY(bl_record_real(rec, "run/memory_clock_mhz", f->memory_clock, "MHz", e));
     BL_TRY(bl_record_real(rec, "run/power_watts", f->watts, "W", e));
     BL_TRY(bl_record_real(rec, "run/heat_celsius", f->degrees, "degC", e));
     BL_TRY(bl_record_real(rec, "run/drift", f->drift, "1", e));
     BL_TRY(bl_record_real(rec, "run/load", f->load, "1", e));
+    BL_TRY(write_probes(rec, f, e));
 out:
     return st;
 }
@@ -180,35 +200,17 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
     for (size_t i = 0; i < BL_COUNT(fields); i++) BL_TRY(column_of(&fields[i], r, a, &column[i], e));
     BL_TRY(bl_record_begin(path, "kernels", bl_hash_bytes(shape, strlen(shape)), &rec, e));
     const bool gpu = o->device && strcmp(o->device, "cpu") != 0;
-    const bl_kernel_facts facts = {.device = r->device.name,
-                                   .simd = r->device.simd,
-                                   .blas = gpu ? "cuBLAS, bf16 weights" : bl_blas_name(),
-                                   .commit = BL_BUILD_COMMIT,
-                                   .created = now,
-                                   .shape = shape,
-                                   .threads = r->device.threads,
-                                   .repetitions = o->repetitions,
-                                   .read_bytes_per_second = r->read_bytes_per_second,
-                                   .drift = r->drift,
-                                   .load = r->load,
-                                   .peak = r->peak[0],
-                                   .clock = r->clock,
-                                   .memory_clock = r->memory_clock,
-                                   .watts = r->watts,
-                                   .degrees = r->degrees,
-                                   .probe = r->probe,
-                                   .n_probes = r->n_probes,
-                                   .slowed = r->slowed,
-                                   .driver = r->driver,
-                                   .convention = gpu && o->narrow ? "graph replays in a row, outputs as activations"
-                                                 : gpu            ? "graph replays in a row"
-                                                                  : calls};
+    bl_kernel_facts facts = r->facts;
+    facts.created = now;
+    facts.shape = shape;
+    facts.repetitions = o->repetitions;
+    facts.convention = gpu && o->narrow ? "graph replays in a row, outputs as activations"
+                       : gpu            ? "graph replays in a row"
+                                        : calls;
     BL_TRY(bl_bench_write_facts(rec, &facts, e));
-    BL_TRY(bl_record_real(rec, "run/peak_integer_per_second", r->peak[1], "s-1", e));
     BL_TRY(bl_record_real(rec, "run/min_seconds", o->min_time, "s", e));
     BL_TRY(write_repeats(rec, r, a, e));
     BL_TRY(write_wrong(rec, r, a, e));
-    BL_TRY(write_probes(rec, &facts, a, e));
     BL_TRY(bl_record_table(
         rec, where, &(bl_table_data){.n = (int64_t)r->n, .n_columns = (int)BL_COUNT(column), .column = column}, e));
     BL_TRY(bl_record_commit(rec, e));
@@ -246,6 +248,7 @@ static bl_status read_column(const bl_shard *s, const struct field *f, bl_arena 
     char at[96];
 
     snprintf(at, sizeof at, "%s_%s", where, f->name);
+    if (f->type == BL_COL_TEXT && f->later && !bl_shard_has(s, at)) return BL_OK; /* stays NULL: not known */
     if (f->type == BL_COL_TEXT) BL_TRY(bl_shard_texts(s, at, a, &text, &count, e));
     else if (f->type == BL_COL_INT) BL_TRY(bl_shard_column_int(s, where, f->name, a, &whole, &count, e));
     else {
@@ -275,14 +278,40 @@ out:
     return st;
 }
 
+/* Rounds of a probe stand together. */
+static bl_status read_probes(const bl_shard *s, bl_arena *a, bl_kernel_facts *f, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char **what;
+    double *t;
+    int64_t n, count;
+    bl_probe *probe = NULL;
+    if (!bl_shard_has(s, probes_where)) return BL_OK; /* an earlier file */
+    BL_TRY(bl_shard_texts(s, "run/probes_what", a, &what, &n, e));
+    BL_TRY(bl_shard_column_real(s, probes_where, "seconds", a, &t, &count, e));
+    if (n != count) {
+        st = bl_fail(e, BL_E_CORRUPT, "%s: %lld seconds of %lld", probes_where, (long long)count, (long long)n);
+        goto out;
+    }
+    if (!(probe = bl_alloc(a, (size_t)n, sizeof *probe, e))) return BL_E_NOMEM;
+    for (int64_t i = 0; i < n; i++) {
+        if (!i || strcmp(what[i], what[i - 1]) != 0) probe[f->n_probes++] = (bl_probe){what[i], t + i, 0};
+        probe[f->n_probes - 1].n++;
+    }
+    f->probe = probe;
+out:
+    return st;
+}
+
 /* What was noted of the machine; timings made before it was are timings all the same. */
 bl_status bl_bench_read_facts(const bl_shard *s, bl_arena *a, bl_kernel_facts *f, bl_err *e)
 {
     const struct {
         const char *where, **to;
-    } text[] = {{"env/device", &f->device},    {"env/simd", &f->simd},     {"env/blas", &f->blas},
-                {"env/commit", &f->commit},    {"created", &f->created},   {"run/shape", &f->shape},
-                {"run/slowed_by", &f->slowed}, {"env/driver", &f->driver}, {"run/convention", &f->convention}};
+    } text[] = {{"env/device", &f->device},    {"env/simd", &f->simd},    {"env/blas", &f->blas},
+                {"env/commit", &f->commit},    {"created", &f->created},  {"run/shape", &f->shape},
+                {"run/slowed_by", &f->slowed}, {"run/held_by", &f->held}, {"run/convention", &f->convention},
+                {"env/driver", &f->driver}};
     const struct {
         const char *where;
         double *to;
@@ -290,6 +319,7 @@ bl_status bl_bench_read_facts(const bl_shard *s, bl_arena *a, bl_kernel_facts *f
                 {"run/drift", &f->drift},
                 {"run/load", &f->load},
                 {"run/peak_flop_per_second", &f->peak},
+                {"run/peak_integer_per_second", &f->peak_integer},
                 {"run/clock_mhz", &f->clock},
                 {"run/memory_clock_mhz", &f->memory_clock},
                 {"run/power_watts", &f->watts},
@@ -304,6 +334,7 @@ bl_status bl_bench_read_facts(const bl_shard *s, bl_arena *a, bl_kernel_facts *f
         if (bl_shard_has(s, real[i].where)) BL_TRY(bl_shard_real(s, real[i].where, real[i].to, e));
     BL_TRY(bl_shard_int(s, "env/threads", &f->threads, e));
     BL_TRY(bl_shard_int(s, "run/repetitions", &f->repetitions, e));
+    BL_TRY(read_probes(s, a, f, e));
 out:
     return st;
 }
@@ -358,31 +389,6 @@ out:
     return st;
 }
 
-/* Rounds of a probe stand together. */
-static bl_status read_probes(const bl_shard *s, bl_arena *a, bl_kernel_facts *f, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const char **what;
-    double *t;
-    int64_t n, count;
-    bl_probe *probe = NULL;
-    if (!bl_shard_has(s, probes_where)) return BL_OK; /* an earlier file */
-    BL_TRY(bl_shard_texts(s, "run/probes_what", a, &what, &n, e));
-    BL_TRY(bl_shard_column_real(s, probes_where, "seconds", a, &t, &count, e));
-    if (n != count) {
-        st = bl_fail(e, BL_E_CORRUPT, "%s: %lld seconds of %lld", probes_where, (long long)count, (long long)n);
-        goto out;
-    }
-    if (!(probe = bl_alloc(a, (size_t)n, sizeof *probe, e))) return BL_E_NOMEM;
-    for (int64_t i = 0; i < n; i++) {
-        if (!i || strcmp(what[i], what[i - 1]) != 0) probe[f->n_probes++] = (bl_probe){what[i], t + i, 0};
-        probe[f->n_probes - 1].n++;
-    }
-    f->probe = probe;
-out:
-    return st;
-}
-
 bl_status bl_bench_read(const char *dir, bl_arena *a, bl_speed_record *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -400,7 +406,6 @@ bl_status bl_bench_read(const char *dir, bl_arena *a, bl_speed_record *out, bl_e
             st = read_column(s, &fields[i], a, &row, &count, e);
         if (st == BL_OK) st = read_repeats(s, a, row, count, e);
         if (st == BL_OK) st = read_wrong(s, a, &r, e);
-        if (st == BL_OK) st = read_probes(s, a, &r.facts, e);
         if (st != BL_OK) {
             bl_within(e, "%s", path);
             goto out;
@@ -446,7 +451,7 @@ static void print_json(const bl_kernel_row *row, size_t n, bl_text *t)
         for (size_t k = 0; k < BL_COUNT(fields); k++) {
             const struct field *f = &fields[k];
             const char *at = (const char *)&row[i] + f->at;
-            if (f->type == BL_COL_TEXT) bl_json_add_str(&o, f->name, *(const char *const *)at);
+            if (f->type == BL_COL_TEXT) bl_json_add_str(&o, f->name, text_of(at));
             else if (f->type == BL_COL_INT) bl_json_add_int(&o, f->name, *(const int64_t *)at);
             else bl_json_add_real(&o, f->name, *(const double *)at * f->scale);
         }
@@ -454,6 +459,23 @@ static void print_json(const bl_kernel_row *row, size_t n, bl_text *t)
     }
     bl_json_end(&o);
     bl_text_add(t, "\n");
+}
+
+void bl_bench_clock(bool column, double mhz, const char *held, bl_text *out)
+{
+    char text[160] = "";
+    if (column && mhz > 0) snprintf(text, sizeof text, "%.0f%s%s", mhz, *held ? ", " : "", held);
+    if (column) bl_text_addf(out, " %-12s |", text);
+    bl_text_add(out, "\n");
+}
+
+void bl_bench_clocks(const bl_kernel_facts *f, bl_text *out)
+{
+    if (f->clock > 0)
+        bl_text_addf(out,
+                     "Driver %s; clock %.0f MHz, of its memory %.0f MHz, medians while it was busy; held down by: %s; "
+                     "%.0f W and %.0f degrees at most.\n",
+                     f->driver, f->clock, f->memory_clock, *f->held ? f->held : "nothing", f->watts, f->degrees);
 }
 
 static const char *share(double part, char text[16])
@@ -469,19 +491,24 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
         print_json(row, n, out);
         return bl_text_check(out, e);
     }
-    for (size_t i = 0; i < n; i++) wide = BL_MAX(wide, (int)strlen(row[i].kernel));
+    bool clocks = false;
+    for (size_t i = 0; i < n; i++) {
+        wide = BL_MAX(wide, (int)strlen(row[i].kernel));
+        clocks |= row[i].cold_clock > 0;
+    }
     bool blas = !n || strcmp(row[0].backend, "cpu") == 0 || strcmp(row[0].backend, "openblas") == 0;
     const char *base = blas ? "OpenBLAS" : "cuBLAS";
     bl_text_addf(
         out,
         "| %-*s |    M |   out |    in | group |  bits | memory us |  GB/s |  max | %8s | cache us | GFLOP/s |  max | "
-        "%8s | spread |\n",
-        wide, "kernel", base, base);
+        "%8s | spread |%s\n",
+        wide, "kernel", base, base, clocks ? " MHz, held by |" : "");
     bl_text_addf(out,
                  "|:%.*s-|-----:|------:|------:|------:|------:|----------:|------:|-----:|---------:|---------:|-----"
                  "---:|-----:|"
-                 "---------:|-------:|\n",
-                 wide, "----------------------------------------------------------------");
+                 "---------:|-------:|%s\n",
+                 wide, "----------------------------------------------------------------",
+                 clocks ? ":-------------|" : "");
     for (size_t i = 0; i < n; i++) {
         const bl_kernel_row *r = &row[i];
         char group[24] = "", part[2][16];
@@ -495,8 +522,9 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
         bl_text_addf(out, "%8.1f | %7.1f | %s | %7.2fx | ", r->seconds * 1e6, r->gflops, share(r->of_peak, part[1]),
                      r->ratio);
         if (r->seconds_max > r->seconds_min)
-            bl_text_addf(out, "%4.0f %% |\n", 100 * (r->seconds_max / r->seconds_min - 1));
-        else bl_text_add(out, r->seconds_max > 0 ? "     - |\n" : "       |\n"); /* one repetition, or an older file */
+            bl_text_addf(out, "%4.0f %% |", 100 * (r->seconds_max / r->seconds_min - 1));
+        else bl_text_add(out, r->seconds_max > 0 ? "     - |" : "       |"); /* one repetition, or an older file */
+        bl_bench_clock(clocks, r->cold_clock, r->cold_held, out);
     }
     return bl_text_check(out, e);
 }

@@ -18,9 +18,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { REQUESTS = 8, SCORED = 4, PROMPT = 8, MAX_WORKS = 8, MAX_VARIANTS = 16 };
+enum { TOGETHER = 8, SCORED = 4, PROMPT = 8, MAX_WORKS = 8, MAX_VARIANTS = 16 };
+#define SGEMM        "cblas_sgemm" /* what the method of its rows is called */
 #define WEIGHT_BYTES (2ull << 30)
 #define SHORT_FLOPS  1e11 /* under a second */
+#define LOOKS        8    /* at the clock of a GPU in a repetition, */
+#define LOOK_SECONDS 1e-3 /* this far apart at least */
+#define REST_SECONDS 0.3  /* of a GPU before its probes, which are not to be slower for what was scored */
 
 /* Sequences of `length` tokens in passes of `batch`; decode: one prompt of `length`, then so many tokens. */
 typedef struct work {
@@ -48,7 +52,11 @@ typedef struct scoring {
     size_t n_weight;
     bool cpu, blas;                                               /* blas: OpenBLAS is timed too */
     double *times[MAX_WORKS][MAX_VARIANTS + 1], flops[MAX_WORKS]; /* [0]: OpenBLAS; a time for each round */
+    double *mhz[MAX_WORKS][MAX_VARIANTS + 1];                     /* of a GPU then */
+    uint64_t held[MAX_WORKS][MAX_VARIANTS + 1];
     size_t rounds;
+    bl_watch watch;
+    bl_kernel_facts facts;
 } scoring;
 
 /* ---- what is run ---- */
@@ -141,13 +149,13 @@ static bl_status plan_works(scoring *s, bl_err *e)
             BL_TRY(add_work(s, (work){.n_seq = 1, .length = n, .scored = n, .batch = 1}, "window of %lld", n, 0, e));
         last = n;
     }
-    int64_t prompt = BL_MIN(windows[0], longest - 1);
+    int64_t prompt = BL_MIN(windows[0], longest - 1), together = s->o->batch ? s->o->batch : TOGETHER;
     BL_TRY(add_work(s, (work){.n_seq = 1, .length = prompt, .scored = 1, .batch = 1}, "prompt of %lld", prompt, 0, e));
-    if (!s->cpu)
-        BL_TRY(add_work(s, (work){.n_seq = REQUESTS, .length = last, .scored = last, .batch = REQUESTS},
-                        "windows of %lld, batch %lld", last, REQUESTS, e));
-    for (int64_t batch = 1; batch <= REQUESTS; batch *= REQUESTS)
-        BL_TRY(add_work(s, (work){.n_seq = REQUESTS, .length = request, .scored = SCORED, .batch = batch},
+    if (!s->cpu && together > 1)
+        BL_TRY(add_work(s, (work){.n_seq = together, .length = last, .scored = last, .batch = together},
+                        "windows of %lld, batch %lld", last, together, e));
+    for (int64_t batch = 1; batch <= together; batch += BL_MAX(together - 1, 1))
+        BL_TRY(add_work(s, (work){.n_seq = together, .length = request, .scored = SCORED, .batch = batch},
                         "requests of %lld, batch %lld", request, batch, e));
     BL_TRY(add_work(s, (work){.n_seq = 1, .length = PROMPT, .scored = 1, .batch = 1, .decode = decode},
                     "greedy text of %lld", decode, 0, e));
@@ -270,15 +278,20 @@ static bl_status run_once(scoring *s, size_t w, size_t who, bl_err *e)
 static bl_status measure(scoring *s, size_t w, size_t who, size_t round, bl_err *e)
 {
     bl_status st = BL_OK;
-    double start;
+    double start = bl_now(), last = round ? s->times[w][who][round - 1] : 0;
 
     /* Before OpenBLAS and after it the threads of the other must come to rest; short works are run once untimed as
      * well. */
     if (who <= 1 && s->blas) bl_blas_pause(0.05);
     if ((s->blas && who <= 1 && s->flops[w] < SHORT_FLOPS) || (!s->blas && round == 0)) BL_TRY(run_once(s, w, who, e));
+    if (!round) last = bl_now() - start;
+    bl_clocks_beside(s->watch.clocks, fmax(last / LOOKS, LOOK_SECONDS));
     start = bl_now();
-    BL_TRY(run_once(s, w, who, e));
+    st = run_once(s, w, who, e);
     s->times[w][who][round] = bl_now() - start;
+    const bl_look look = bl_clocks_enough(s->watch.clocks);
+    s->mhz[w][who][round] = look.mhz;
+    s->held[w][who] |= look.held;
 out:
     return st;
 }
@@ -293,6 +306,7 @@ static void close_all(scoring *s)
     bl_free(s->weight);
     bl_free(s->x);
     bl_free(s->y);
+    bl_watch_close(&s->watch);
     bl_backend_close(s->be);
     if (s->dir) bl_remove_tree(s->dir, NULL);
     bl_free(s->dir);
@@ -304,7 +318,16 @@ static int by_value(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-static bl_status rows_of(const scoring *s, bl_scoring_row **out, size_t *n, bl_err *e)
+/* The median of the rounds in which somebody looked. */
+static double seen(double *mhz, size_t rounds, bl_arena *a, bl_err *e)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < rounds; i++)
+        if (mhz[i] > 0) mhz[n++] = mhz[i];
+    return bl_speed_median(mhz, n, a, e);
+}
+
+static bl_status rows_of(const scoring *s, bl_scoring_result *out, bl_err *e)
 {
     bl_scoring_row *row = bl_alloc(s->a, s->n_w * (s->n_v + 1), sizeof *row, e);
     uint64_t peak;
@@ -320,7 +343,7 @@ static bl_status rows_of(const scoring *s, bl_scoring_row **out, size_t *n, bl_e
             double median = bl_percentile(t, (int64_t)s->rounds, 0.5);
             row[k] = (bl_scoring_row){
                 .what = s->w[w].what,
-                .method = i ? s->v[i - 1].method : "cblas_sgemm",
+                .method = i ? s->v[i - 1].method : SGEMM,
                 .tokens = s->w[w].decode ? s->w[w].decode : s->w[w].n_seq * s->w[w].length,
                 .seconds = median,
                 .seconds_min = t[0],
@@ -332,56 +355,88 @@ static bl_status rows_of(const scoring *s, bl_scoring_row **out, size_t *n, bl_e
                 .peak_bytes = peak,
                 .repeat = s->times[w][i],
                 .n_repeat = (int64_t)s->rounds,
+                .clock = seen(s->mhz[w][i], s->rounds, s->a, e),
+                .held = bl_clocks_held(s->held[w][i], s->a, e),
             };
+            if (!row[k].held) return BL_E_NOMEM;
             k++;
         }
-    *out = row;
-    *n = k;
+    out->row = row;
+    out->n = k;
     return BL_OK;
 }
 
-/* What was timed, where and how, as a file. */
-static bl_status write_rows(const scoring *s, const bl_device_info *device, const bl_scoring_row *row, size_t n,
-                            bl_err *e)
+/* How quiet the machine was: slowest over fastest repetition of OpenBLAS, median over what is timed; 0: without. */
+static double drift_of(const bl_scoring_result *r, bl_arena *a, bl_err *e)
+{
+    double *apart = bl_alloc(a, r->n, sizeof *apart, e);
+    int64_t n = 0;
+    for (size_t i = 0; i < r->n && apart; i++)
+        if (strcmp(r->row[i].method, SGEMM) == 0) apart[n++] = r->row[i].seconds_max / r->row[i].seconds_min;
+    return bl_speed_median(apart, n, a, e);
+}
+
+/* All that changes what a row takes and is not in its name, but the machine. */
+static bl_status say_how(scoring *s, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_model_row *of = bl_alloc(s->a, n, sizeof *of, e);
-    char *how = NULL;
-    if (!of) return BL_E_NOMEM;
-    for (size_t i = 0; i < n; i++)
-        of[i] = (bl_model_row){row[i].what,    row[i].method, row[i].tokens,
-                               row[i].seconds, row[i].repeat, row[i].n_repeat};
-    if (!(how = bl_format_text(e, "%s, wall time%s%s", s->o->model, s->o->stream ? ", a block at a time" : "",
-                               s->o->deterministic ? ", deterministic" : ""))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    BL_TRY(bl_throughput_write(s->o->out,
-                               &(bl_speed_record){.facts = {.device = device->name,
-                                                            .simd = device->simd,
-                                                            .blas = s->blas ? bl_blas_name() : "",
-                                                            .shape = s->o->model,
-                                                            .threads = device->threads,
-                                                            .repetitions = (int64_t)s->rounds,
-                                                            .convention = how},
-                                                  .model = of,
-                                                  .n_models = n},
-                               e));
+    const bl_scoring_opts *o = s->o;
+    const char *table = getenv("BITLADDER_DISPATCH");
+    bl_text t = {0};
+    bl_text_addf(&t, "%s, wall time%s%s", o->model, o->stream ? ", a block at a time" : "",
+                 o->deterministic ? ", deterministic" : "");
+    if (o->mem_limit) bl_text_addf(&t, ", %lld MiB of memory", (long long)o->mem_limit);
+    if (!s->cpu && table && *table) bl_text_addf(&t, ", BITLADDER_DISPATCH=%s", table);
+    BL_TRY(bl_text_check(&t, e));
+    if (!(s->facts.convention = bl_arena_str(s->a, t.s, t.n, e))) st = BL_E_NOMEM;
 out:
-    bl_free(how);
+    bl_text_free(&t);
     return st;
 }
 
-bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_arena *a, bl_scoring_row **out, size_t *n,
+static bl_status write_rows(const scoring *s, const bl_scoring_result *r, bl_err *e)
+{
+    bl_model_row *of = bl_alloc(s->a, r->n, sizeof *of, e);
+    if (!of) return BL_E_NOMEM;
+    for (size_t i = 0; i < r->n; i++) {
+        const bl_scoring_row *x = &r->row[i];
+        of[i] = (bl_model_row){x->what, x->method, x->tokens, x->seconds, x->repeat, x->n_repeat, x->clock, x->held};
+    }
+    return bl_throughput_write(s->o->out, &(bl_speed_record){.facts = r->facts, .model = of, .n_models = r->n}, e);
+}
+
+/* With the threads of the backend set, and those of OpenBLAS. */
+static bl_status open_watch(scoring *s, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_device_info device;
+    s->be->ops->device_info(s->be, &device);
+    if (s->blas) bl_blas_threads(device.threads, &device);
+    s->watch = (bl_watch){.be = s->be, .a = s->a, .rest = REST_SECONDS, .to = &s->facts};
+    if (s->cpu && s->o->out) {
+        const uint64_t caches = bl_last_caches("/sys/devices/system/cpu"),
+                       bytes = bl_copies_bytes(caches, device.memory_bytes);
+        if (bytes > caches) s->watch.cold_bytes = bytes;
+    }
+    BL_TRY(bl_watch_open(&s->watch, e));
+    if (s->cpu && !s->blas) s->facts.blas = "";
+    s->facts.shape = s->o->model;
+    s->facts.repetitions = (int64_t)s->rounds;
+    st = say_how(s, e);
+out:
+    return st;
+}
+
+bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_arena *a, bl_scoring_result *out,
                            bl_err *e)
 {
     bl_status st = BL_OK;
     scoring *s = bl_alloc(a, 1, sizeof *s, e);
-    bl_device_info facts;
 
     if (!s) return BL_E_NOMEM;
     s->o = o;
     s->a = a;
+    s->rounds = o->repetitions ? (size_t)o->repetitions : 5;
     if (o->out) BL_TRY(bl_dir_usable(o->out, e));
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device ? o->device : "cpu",
                                               .threads = (int)o->threads,
@@ -389,23 +444,23 @@ bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_are
                                               .deterministic = o->deterministic,
                                               .memory_limit = (uint64_t)o->mem_limit << 20},
                            &s->be, e));
-    s->be->ops->device_info(s->be, &facts);
     s->cpu = strcmp(s->be->ops->name, "cpu") == 0;
     s->blas = s->cpu && !o->alone;
-    if (s->blas) bl_blas_threads(facts.threads, &facts);
     BL_TRY(open_variants(s, p, e));
     BL_TRY(plan_works(s, e));
     if (s->blas) BL_TRY(blas_room(s, e));
     for (size_t w = 0; w < s->n_w; w++) s->flops[w] = products(s, &s->w[w], true);
-    s->rounds = o->repetitions ? (size_t)o->repetitions : 5;
     for (size_t w = 0; w < s->n_w; w++)
         for (size_t who = 0; who <= s->n_v; who++)
-            if (!(s->times[w][who] = bl_alloc(a, s->rounds, sizeof(double), e))) {
+            if (!(s->times[w][who] = bl_alloc(a, s->rounds, sizeof(double), e)) ||
+                !(s->mhz[w][who] = bl_alloc(a, s->rounds, sizeof(double), e))) {
                 st = BL_E_NOMEM;
                 goto out;
             }
+    BL_TRY(open_watch(s, e));
     for (size_t round = 0; round < s->rounds; round++)
-        for (size_t w = 0; w < s->n_w; w++)
+        for (size_t w = 0; w < s->n_w; w++) {
+            BL_TRY(bl_watch_look(&s->watch, false, e));
             for (size_t who = !s->blas; who <= s->n_v; who++) {
                 if (bl_interrupted()) {
                     st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
@@ -413,8 +468,12 @@ bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_are
                 }
                 BL_TRY(measure(s, w, who, round, e));
             }
-    BL_TRY(rows_of(s, out, n, e));
-    if (o->out) BL_TRY(write_rows(s, &facts, *out, *n, e));
+        }
+    BL_TRY(bl_watch_end(&s->watch, e));
+    BL_TRY(rows_of(s, out, e));
+    s->facts.drift = drift_of(out, a, e);
+    out->facts = s->facts;
+    if (o->out) BL_TRY(write_rows(s, out, e));
 out:
     close_all(s);
     return st;
@@ -424,7 +483,9 @@ out:
 bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_text *out, bl_err *e)
 {
     int what = 4, method = 6;
+    bool gpu = false;
     for (size_t i = 0; i < n; i++) {
+        gpu |= row[i].clock > 0;
         what = BL_MAX(what, (int)strlen(row[i].what));
         method = BL_MAX(method, (int)strlen(row[i].method));
     }
@@ -432,11 +493,11 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
     if (json) bl_json_lines(&j, NULL);
     else
         bl_text_addf(out,
-                     "| %-*s | %-*s | tokens |  seconds | tokens/s | GFLOP/s | of sgemm | spread "
-                     "|\n|:%.*s-|:%.*s-|-------:|---------:|---------:|--------:|---------:|-------:|\n",
-                     what, "what", method, "method", what,
+                     "| %-*s | %-*s | tokens |  seconds | tokens/s | GFLOP/s | of sgemm | spread |%s\n"
+                     "|:%.*s-|:%.*s-|-------:|---------:|---------:|--------:|---------:|-------:|%s\n",
+                     what, "what", method, "method", gpu ? " MHz, held by |" : "", what,
                      "----------------------------------------------------------------", method,
-                     "----------------------------------------------------------------");
+                     "----------------------------------------------------------------", gpu ? ":-------------|" : "");
     for (size_t i = 0; i < n; i++) {
         const bl_scoring_row *r = &row[i];
         double rate = (double)r->tokens / r->seconds;
@@ -445,8 +506,9 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
             if (r->ratio > 0) snprintf(of, sizeof of, "%.0f%%", 100 * r->ratio);
             if (r->seconds_max > r->seconds_min)
                 snprintf(spread, sizeof spread, "%.0f %%", 100 * (r->seconds_max / r->seconds_min - 1));
-            bl_text_addf(out, "| %-*s | %-*s | %6lld | %8.4f | %8.1f | %7.1f | %8s | %6s |\n", what, r->what, method,
+            bl_text_addf(out, "| %-*s | %-*s | %6lld | %8.4f | %8.1f | %7.1f | %8s | %6s |", what, r->what, method,
                          r->method, (long long)r->tokens, r->seconds, rate, r->gflops, of, spread);
+            bl_bench_clock(gpu, r->clock, r->held, out);
             continue;
         }
         bl_json_object(&j, NULL);
@@ -460,6 +522,10 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
         bl_json_add_real(&j, "flop_per_second", r->gflops * 1e9);
         if (r->ratio > 0) bl_json_add_real(&j, "sgemm_ratio", r->ratio);
         bl_json_add_int(&j, "device_peak_bytes", (int64_t)r->peak_bytes);
+        if (gpu) {
+            bl_json_add_real(&j, "clock_mhz", r->clock);
+            bl_json_add_str(&j, "held_by", r->held);
+        }
         bl_json_end(&j);
     }
     if (json) {

@@ -9,7 +9,7 @@
 typedef struct opts {
     bl_cli_common common;
     const char *shape, *filter, *rows, *out, *model, *method, *device, *against, *outside, *outside_format;
-    int64_t rounds, group, act_group, repetitions, request, decode, mem_limit, vectors, dim;
+    int64_t rounds, group, act_group, repetitions, request, decode, batch, mem_limit, vectors, dim;
     int isa;
     bool alone, stream, deterministic, narrow;
     double min_time;
@@ -46,6 +46,8 @@ static const bl_opt rows[] = {
      .doc = "scoring: tokens of a short request"},
     {"decode", BL_OPT_INT, .min = 1, .max = 1 << 20, .def.i = 64, .at = offsetof(opts, decode), .arg = "N",
      .doc = "scoring: tokens of a greedy text"},
+    {"batch", BL_OPT_INT, .min = 1, .max = 4096, .def.i = 8, .at = offsetof(opts, batch), .arg = "N",
+     .doc = "scoring: short requests, and with --device windows, that go together"},
     {"repetitions", BL_OPT_INT, .min = 1, .max = 1000, .def.i = 5, .at = offsetof(opts, repetitions), .arg = "N",
      .doc = "measurements of each; the median counts"},
     {"device", BL_OPT_TEXT, .def.s = "cpu", .at = offsetof(opts, device), .arg = "NAME",
@@ -120,34 +122,35 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
         bl_utc(now);
         printf("\n%s; commit %s, %s; median of %lld replays of a graph.\n", facts, BL_BUILD_COMMIT, now,
                (long long)o->repetitions);
-        if (r.clock > 0)
-            printf("Driver %s; clock %.0f MHz, median while it was busy; held down by: %s; %.0f W and %.0f degrees at "
-                   "most.\n",
-                   r.driver, r.clock, *r.throttled ? r.throttled : "nothing", r.watts, r.degrees);
+        bl_text_free(&t);
+        bl_bench_clocks(&r.facts, &t);
+        BL_TRY(bl_text_check(&t, e));
+        fputs(t.n ? t.s : "", stdout);
         printf("max: of %.0f GB/s with which cuBLAS reads a bf16 weight of half a GiB for one row, and of %.0f TFLOP/s "
                "that it does of many rows, both measured in this call.\n"
                "memory: each product of a graph has another copy of the weight, more of them than four second-level "
                "caches hold; cache: one weight. cuBLAS: its time with bf16 weights in the same run over the kernel's; "
                "it was timed before and after the others, at most %.1f %% apart. spread: slowest over fastest replay "
                "in cache.\n",
-               r.read_bytes_per_second / 1e9, r.peak[0] / 1e12, 100 * (r.drift - 1));
+               r.facts.read_bytes_per_second / 1e9, r.facts.peak / 1e12, 100 * (r.facts.drift - 1));
     } else if (!o->common.quiet && !o->common.json) {
         char read[64] = "", scales[64] = "one scale a row";
         if (o->act_group) snprintf(scales, sizeof scales, "a scale for %lld inputs", (long long)o->act_group);
-        if (r.read_bytes_per_second > 0)
-            snprintf(read, sizeof read, "%.1f GB/s with which memory is read, and of ", r.read_bytes_per_second / 1e9);
+        if (r.facts.read_bytes_per_second > 0)
+            snprintf(read, sizeof read, "%.1f GB/s with which memory is read, and of ",
+                     r.facts.read_bytes_per_second / 1e9);
         printf(
             "\n%s, %s, %d threads; median of %lld repetitions, all kernels in turn.\n"
             "max: of %s%.0f GFLOP/s, with 8-bit activations %.0f Gop/s, that the processor does in registers, all "
             "measured in this call; activations of 8 bits have %s.\n"
             "memory: the weight comes from memory, as in a model; cache: it stays in the cache, as in none. OpenBLAS: "
             "its fp32 time (its code for %s) over the kernel's. spread: slowest over fastest repetition in cache.\n",
-            r.device.name, r.device.simd, r.device.threads, (long long)o->repetitions, read, r.peak[0] / 1e9,
-            r.peak[1] / 1e9, scales, r.blas_core);
-        if (r.drift > 1.15)
+            r.device.name, r.device.simd, r.device.threads, (long long)o->repetitions, read, r.facts.peak / 1e9,
+            r.facts.peak_integer / 1e9, scales, r.blas_core);
+        if (r.facts.drift > 1.15)
             printf("Not a quiet machine: OpenBLAS itself was %.2f times slower in one repetition than in another "
                    "(neighbours, or a processor that slows down; load %.1f before).\n",
-                   r.drift, r.load);
+                   r.facts.drift, r.facts.load);
         if (r.caches)
             printf("The caches of the third level hold %.0f MB, and an eighth of the memory is no more: weights that "
                    "should come from memory may be in one, so their share of its bandwidth is not told.\n",
@@ -191,26 +194,23 @@ static bl_status layers(const bl_program *p, const opts *o, bl_arena *a, bl_err 
 }
 
 /* What numbers of a device belong to. */
-static bl_status measured_on(const opts *o, uint64_t peak, bl_text *t, bl_err *e)
+static bl_status measured_on(const opts *o, const bl_scoring_result *r, bl_text *t, bl_err *e)
 {
     char facts[256], now[32];
     bl_status st = bl_device_facts(o->device, 0, facts, e);
     bl_utc(now);
     bl_text_addf(t, "\n%s, %s; %s%s%s; at most %.2f GiB of it were used; commit %s, %s\n", o->model, o->method, facts,
                  o->stream ? "; a block at a time" : "", o->deterministic ? "; deterministic" : "",
-                 (double)peak / (1 << 30), BL_BUILD_COMMIT, now);
+                 (double)r->row[0].peak_bytes / (1 << 30), BL_BUILD_COMMIT, now);
+    bl_bench_clocks(&r->facts, t);
     return st;
 }
 
 static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_scoring_row *row;
-    size_t n;
+    bl_scoring_result r;
     bl_text t = {0};
-
-    bl_backend *be = NULL;
-    bl_device_info device;
 
     if (!o->model) return bl_fail(e, BL_E_CONFIG, "bench scoring, decode and score need --model MODEL");
     bl_scoring_opts so = {.model = o->model,
@@ -220,6 +220,7 @@ static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err
                           .repetitions = o->repetitions,
                           .request = o->request,
                           .decode = o->decode,
+                          .batch = o->batch,
                           .device = o->device,
                           .mem_limit = o->mem_limit,
                           .alone = o->alone,
@@ -228,22 +229,18 @@ static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err
                           .isa = (bl_isa)o->isa,
                           .out = o->out,
                           .quiet = o->common.quiet};
-    BL_TRY(bl_bench_scoring(p, &so, a, &row, &n, e));
-    BL_TRY(bl_scoring_table(row, n, o->common.json, &t, e));
-    if (!o->common.json && strcmp(o->device, "cpu") != 0) BL_TRY(measured_on(o, row[0].peak_bytes, &t, e));
+    BL_TRY(bl_bench_scoring(p, &so, a, &r, e));
+    BL_TRY(bl_scoring_table(r.row, r.n, o->common.json, &t, e));
+    if (!o->common.json && strcmp(o->device, "cpu") != 0) BL_TRY(measured_on(o, &r, &t, e));
     else if (!o->common.json && !o->common.quiet) {
-        BL_TRY(bl_backend_open(
-            &(bl_backend_opts){.device = "cpu", .threads = (int)o->common.threads, .isa = (bl_isa)o->isa}, &be, e));
-        be->ops->device_info(be, &device);
         bl_text_addf(&t,
-                     "\n%s, %s, %d threads; median of %lld rounds, all in turn; spread: slowest over fastest round.",
-                     device.name, device.simd, device.threads, (long long)o->repetitions);
+                     "\n%s, %s, %lld threads; median of %lld rounds, all in turn; spread: slowest over fastest round.",
+                     r.facts.device, r.facts.simd, (long long)r.facts.threads, (long long)o->repetitions);
         if (!o->alone) bl_text_addf(&t, " cblas_sgemm: the products alone, in fp32, %s.", bl_blas_name());
         bl_text_add(&t, "\n");
     }
     BL_TRY(bl_output(NULL, &t, e));
 out:
-    bl_backend_close(be);
     bl_text_free(&t);
     return st;
 }
@@ -288,7 +285,7 @@ out:
 /* What both programs are asked: what was asked of this one, as text. */
 static bl_status against(const char *kind, const opts *o, int *exit_code, bl_err *e)
 {
-    enum { NUMBERS = 8 };
+    enum { NUMBERS = 9 };
     bl_status st = BL_OK;
     char number[NUMBERS][32], self[4096];
     const char *args[48];
@@ -303,6 +300,7 @@ static bl_status against(const char *kind, const opts *o, int *exit_code, bl_err
                  {"--threads", o->common.threads},
                  {"--request", o->request},
                  {"--decode", o->decode},
+                 {"--batch", o->batch},
                  {"--mem-limit", o->mem_limit}};
     const struct {
         const char *name, *s;

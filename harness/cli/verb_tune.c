@@ -119,7 +119,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         n += n_rows;
         snprintf(device, sizeof device, "%s", r.device.name);
         snprintf(made, sizeof made, "bitladder tune, commit %s, %s, driver %s, %.0f MHz", BL_BUILD_COMMIT,
-                 (bl_utc(now), now), r.driver ? r.driver : "unknown", r.clock);
+                 (bl_utc(now), now), *r.facts.driver ? r.facts.driver : "unknown", r.facts.clock);
     }
     BL_TRY(bl_dispatch_text(device, made, all, n, &t, e));
     BL_TRY(bl_output(o->out, &t, e));

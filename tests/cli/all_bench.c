@@ -44,6 +44,14 @@ static void what_cannot_be_timed_is_refused_with_a_suggestion(void **state)
         {"kernels --rows 1,x", "--rows"},
         {"kernels --filtr x", "did you mean --filter?"},
         {"kernels --shape synth:lama3", "lama3"},
+        {"kernels --shape 64", "--shape: '64' is neither a model nor shapes, which are written OUTxIN, each from 1"},
+        {"kernels --shape 64x64,64", "'64x64,64' is neither a model nor shapes"},
+        {"kernels --shape 64x", "'64x' is neither"},
+        {"kernels --shape 64X64", "'64X64' is neither"},
+        {"kernels --shape 0x64", "'0x64' is neither"},
+        {"kernels --shape 64x2000000", "each from 1 to 1048576"},
+        {"kernels --shape 7b/model", "7b/model"},
+        {"scoring --model synth:tiny --batch 0", "--batch"},
         {"scoring --model synth:tiny --method rtn:w9 --quiet", "9 is not in 1..8"},
     };
     (void)state;

@@ -40,8 +40,8 @@ typedef struct made {
     const char *device;
     int64_t threads;
     double clock, memory_clock;
-    const char *slowed;
-    bool gpu;
+    const char *slowed, *driver, *how; /* how: the convention of models */
+    bool gpu, narrow;
     double most;                    /* what three of four times of the yardstick are multiplied with; 0: 1 */
     double clock3[2];               /* MHz while kernel 3 was timed, in cache and from memory */
     double probe[BL_PROBES], drift; /* what probes take, over what they should; 0 first: there are none. Of rounds */
@@ -58,6 +58,30 @@ static const double *repeats(const made *m, uint64_t row, int cold, double t, do
         v[i] = t * exp(m->noise * bl_rng_normal(&r)) * (bl_rng_uniform(&r) < 0.1 ? 1 + 13 * m->noise : 1);
     *median = bl_speed_median(v, n, a, &e);
     return v;
+}
+
+static bl_kernel_facts facts_of(const made *m, bl_arena *a)
+{
+    static const char *const names[BL_PROBES] = {"memory", "cache", "arithmetic"};
+    bl_probe *probe = bl_alloc(a, BL_PROBES, sizeof *probe, &e);
+    assert_non_null(probe);
+    for (int i = 0; i < BL_PROBES; i++) {
+        double *rounds = bl_alloc(a, 3, sizeof *rounds, &e);
+        assert_non_null(rounds);
+        for (int k = 0; k < 3; k++) rounds[k] = 1e-4 * (1 + i) * m->probe[i] * (1 + (k - 1) * m->drift);
+        probe[i] = (bl_probe){names[i], rounds, 3};
+    }
+    return (bl_kernel_facts){.device = m->device ? m->device : "a processor",
+                             .threads = m->threads ? m->threads : 2,
+                             .blas = m->gpu ? "cuBLAS, bf16 weights" : "OpenBLAS",
+                             .shape = "synth:tiny",
+                             .convention = m->how ? m->how : "synth:tiny, wall time",
+                             .clock = m->clock,
+                             .memory_clock = m->memory_clock,
+                             .slowed = m->slowed,
+                             .driver = m->driver,
+                             .probe = probe,
+                             .n_probes = m->probe[0] > 0 ? BL_PROBES : 0};
 }
 
 static char *record(const char *dir, const char *name, const made *m)
@@ -92,19 +116,29 @@ static char *record(const char *dir, const char *name, const made *m)
         r->repeat[1] = repeats(m, (uint64_t)i, 1, 1.3 * most * t, &r->cold, a);
         r->n_repeat[0] = r->n_repeat[1] = m->repetitions ? m->repetitions : 9;
     }
-    bl_bench_result r = {
-        .row = row, .n = ROWS, .clock = m->clock, .memory_clock = m->memory_clock, .slowed = m->slowed};
-    static const char *const probes[BL_PROBES] = {"memory", "cache", "arithmetic"};
-    double rounds[BL_PROBES][3];
-    for (int i = 0; i < BL_PROBES && m->probe[0] > 0; i++) {
-        for (int k = 0; k < 3; k++) rounds[i][k] = 1e-4 * (1 + i) * m->probe[i] * (1 + (k - 1) * m->drift);
-        r.probe[i] = (bl_probe){probes[i], rounds[i], 3};
-        r.n_probes = BL_PROBES;
+    const bl_bench_result r = {.row = row, .n = ROWS, .facts = facts_of(m, a)};
+    const bl_bench_opts o = {.out = path, .device = m->gpu ? "cuda" : NULL, .narrow = m->narrow, .repetitions = 9};
+    assert_ok(bl_bench_write(&o, &r, &(bl_text){0}, &e));
+    bl_arena_free(a);
+    return path;
+}
+
+/* Windows and greedy text of one method; kernel3 is of the text. */
+static char *record_models(const char *dir, const char *name, const made *m)
+{
+    bl_arena *a;
+    char *path = bl_join(dir, name, &e);
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_make_dirs(path, &e));
+    bl_model_row row[] = {{.what = "window of 512", .method = "base", .tokens = 512, .clock = m->clock},
+                          {.what = "greedy text of 64", .method = "base", .tokens = 64, .clock = m->clock3[0]}};
+    for (size_t k = 0; k < BL_COUNT(row); k++) {
+        row[k].n_repeat = m->repetitions ? m->repetitions : 9;
+        row[k].repeat = repeats(m, k, 0, (m->all > 0 ? m->all : 1) * (k && m->kernel3 > 0 ? m->kernel3 : 1),
+                                &row[k].seconds, a);
     }
-    snprintf(r.device.name, sizeof r.device.name, "%s", m->device ? m->device : "a processor");
-    r.device.threads = m->threads ? (int)m->threads : 2;
-    assert_ok(bl_bench_write(&(bl_bench_opts){.out = path, .device = m->gpu ? "cuda" : NULL, .repetitions = 9}, &r,
-                             &(bl_text){0}, &e));
+    const bl_speed_record r = {.facts = facts_of(m, a), .model = row, .n_models = BL_COUNT(row)};
+    assert_ok(bl_throughput_write(path, &r, &e));
     bl_arena_free(a);
     return path;
 }
@@ -248,30 +282,85 @@ static void what_the_device_was_like_is_no_alarm(void **state)
     bl_remove_tree(dir, &e);
 }
 
+typedef char *recorder(const char *dir, const char *name, const made *m);
+
+static void refused(recorder *of, const made *base, const made *m, const char *phrase)
+{
+    const char *dir = test_dir();
+    char *a = of(dir, "a", base), *b = of(dir, "b", m), line[512];
+    snprintf(line, sizeof line, "do not compare: %s", phrase);
+    int got = compare(a, b, "");
+    if (got != 2 || !strstr(text, line) || strchr(text, '\n') != text + strlen(text) - 1)
+        fail_msg("exit %d, expected 2 and '%s': %s", got, line, text);
+    bl_free(a);
+    bl_free(b);
+    bl_remove_tree(dir, &e);
+}
+
+#define ONE .seed = 1, .noise = 0.01, .clock = 1980, .memory_clock = 3201, .driver = "580.1"
+#define TWO .seed = 2, .noise = 0.01
 static void what_cannot_be_compared_is_refused_with_the_reason(void **state)
 {
+    static const made base = {ONE};
     static const struct {
         made m;
         const char *phrase;
     } cases[] = {
-        {{.seed = 2, .noise = 0.01, .device = "another"}, "unlike devices, 'a processor' and 'another'"},
-        {{.seed = 2, .noise = 0.01, .threads = 4}, "2 threads and 4"},
-        {{.seed = 2, .noise = 0.01, .clock = 1700}, "unlike clocks, MHz of the device 1980 and 1700"},
-        {{.seed = 2, .noise = 0.01, .clock = 1980, .memory_clock = 2619},
-         "unlike clocks, MHz of its memory 3201 and 2619"},
-        {{.seed = 2, .noise = 0.01, .clock = 1980, .slowed = "heat"}, "unlike reasons of slow clocks, '' and 'heat'"},
-        {{.seed = 2, .noise = 0.01, .gpu = true}, "unlike baselines"},
-        {{.seed = 2, .noise = 0.01, .all = 1.2}, "the yardstick, which is the same code in both, took +2"},
+        {{TWO, .device = "another"}, "unlike devices, 'a processor' and 'another'"},
+        {{TWO, .driver = "575.2"}, "unlike drivers, '580.1' and '575.2'"},
+        {{TWO, .threads = 4}, "2 threads and 4"},
+        {{TWO, .clock = 1700}, "unlike clocks, MHz of the device 1980 and 1700"},
+        {{TWO, .clock = 1980, .memory_clock = 2619}, "unlike clocks, MHz of its memory 3201 and 2619"},
+        {{TWO, .clock = 1980, .slowed = "heat"}, "unlike reasons of slow clocks, '' and 'heat'"},
+        {{TWO, .gpu = true}, "unlike baselines, 'OpenBLAS' and 'cuBLAS, bf16 weights'"},
+    };
+    static const made probed = {ONE, .gpu = true, .probe = {1, 1, 1}}, as_used = {TWO, .gpu = true, .narrow = true},
+                      yardstick = {TWO, .all = 1.2}, limit = {TWO, .how = "synth:tiny, wall time, 2048 MiB of memory"},
+                      other_probe = {TWO, .gpu = true, .probe = {1, 1.2, 1}};
+    recorder *const kinds[] = {record, record_models};
+    (void)state;
+    for (size_t k = 0; k < BL_COUNT(kinds); k++) {
+        for (size_t i = 0; i < BL_COUNT(cases); i++) refused(kinds[k], &base, &cases[i].m, cases[i].phrase);
+        refused(kinds[k], &probed, &other_probe, "the device was not the same, its probe of cache");
+    }
+    refused(record, &base, &yardstick, "the yardstick, which is the same code in both, took +2");
+    refused(record, &probed, &as_used,
+            "unlike conventions, 'graph replays in a row' and 'graph replays in a row, outputs as activations'");
+    refused(record_models, &base, &limit,
+            "unlike conventions, 'synth:tiny, wall time' and 'synth:tiny, wall time, 2048 MiB of memory'");
+}
+
+/* What is asked of `bench scoring` and changes its times is in the record that it writes. */
+static void models_that_were_run_otherwise_are_refused(void **state)
+{
+    static const char same[] = "--method base --filter 'greedy*' --decode 4 --repetitions 2 --quiet";
+    static const struct {
+        const char *args, *phrase;
+    } cases[] = {
+        {"--model synth:tiny --alone --threads 1 --mem-limit 1GiB", "wall time, 1024 MiB of memory'"},
+        {"--model synth:tiny --alone --threads 1 --deterministic", "wall time, deterministic'"},
+        {"--model synth:tiny --alone --threads 1 --stream", "wall time, a block at a time'"},
+        {"--model synth:tiny --alone --threads 1 --instructions plain", "unlike instructions"},
+        {"--model synth:tiny --alone --threads 2", "1 threads and 2"},
+        {"--model synth:tiny --threads 1", "unlike baselines, ''"},
+        {"--model synth:tiny-qwen3 --alone --threads 1", "'synth:tiny, wall time' and 'synth:tiny-qwen3, wall time'"},
+        {"--model synth:tiny --alone --threads 1", NULL},
+        {"--model synth:tiny --alone --threads 1 --batch 3", NULL}, /* requests have their number in the name */
     };
     const char *dir = test_dir();
-    char *a = record(dir, "a", &(made){.seed = 1, .noise = 0.01, .clock = 1980, .memory_clock = 3201});
+    char args[8192], *a = bl_join(dir, "a", &e), *b = bl_join(dir, "b", &e);
     (void)state;
+    snprintf(args, sizeof args, "bench scoring %s --model synth:tiny --alone --threads 1 -o '%s'", same, a);
+    assert_int_equal(run(args), 0);
     for (size_t i = 0; i < BL_COUNT(cases); i++) {
-        char *b = record(dir, "b", &cases[i].m);
-        if (compare(a, b, "") == 0 || !strstr(text, cases[i].phrase)) fail_msg("'%s': %s", cases[i].phrase, text);
-        bl_free(b);
+        snprintf(args, sizeof args, "bench scoring %s %s -o '%s'", same, cases[i].args, b);
+        if (run(args) != 0) fail_msg("%s: %s", args, text);
+        int got = compare(a, b, "");
+        if (got != (cases[i].phrase ? 2 : 0) || (cases[i].phrase && !strstr(text, cases[i].phrase)))
+            fail_msg("%s: exit %d: %s", cases[i].args, got, text);
     }
     bl_free(a);
+    bl_free(b);
     bl_remove_tree(dir, &e);
 }
 
@@ -372,35 +461,23 @@ static void an_error_that_grew_is_exit_3_and_named(void **state)
 static void models_are_compared_like_kernels(void **state)
 {
     const char *dir = test_dir();
-    char *path[2];
-    bl_arena *a;
+    char *a = record_models(dir, "a", &(made){.seed = 1, .noise = 0.005}),
+         *b = record_models(dir, "b", &(made){.seed = 2, .noise = 0.005, .kernel3 = 1.05}),
+         *held = record_models(dir, "held", &(made){.seed = 2, .noise = 0.005, .kernel3 = 1.05, .clock3 = {1885}}),
+         *free_ = record_models(dir, "free", &(made){.seed = 1, .noise = 0.005, .clock3 = {1980}}),
+         *probed = record_models(dir, "probed", &(made){.seed = 1, .noise = 0.005, .probe = {1, 1, 1}}),
+         *slow = record_models(dir, "slow",
+                               &(made){.seed = 2, .noise = 0.005, .all = 1.05, .probe = {1.05, 1.05, 1.05}}),
+         *other = record(dir, "kernels", &(made){.seed = 1, .noise = 0.01});
     (void)state;
-    assert_ok(bl_arena_new(&a, &e));
-    for (int i = 0; i < 2; i++) {
-        bl_model_row row[2] = {{"window of 512", "base", 512, 0, NULL, 9},
-                               {"greedy text of 64", "base", 64, 0, NULL, 9}};
-        for (int k = 0; k < 2; k++)
-            row[k].repeat = repeats(&(made){.seed = (uint64_t)i, .noise = 0.005}, (uint64_t)k, 0, k && i ? 1.05 : 1.0,
-                                    &row[k].seconds, a);
-        path[i] = bl_join(dir, i ? "new" : "base", &e);
-        assert_ok(bl_make_dirs(path[i], &e));
-        assert_ok(bl_throughput_write(
-            path[i],
-            &(bl_speed_record){
-                .facts = {.device = "a processor", .shape = "synth:tiny", .convention = "synth:tiny, wall time"},
-                .model = row,
-                .n_models = 2},
-            &e));
-    }
-    assert_int_equal(compare(path[0], path[1], ""), 3);
+    assert_int_equal(compare(a, b, ""), 3);
     assert_int_equal(count("| slower"), 1);
     assert_non_null(strstr(text, "greedy text of 64, base"));
-    char *other = record(dir, "kernels", &(made){.seed = 1, .noise = 0.01});
-    assert_int_not_equal(compare(path[0], other, ""), 0);
+    assert_int_equal(compare(free_, held, ""), 0);  /* its clock was held down */
+    assert_int_equal(compare(probed, slow, ""), 0); /* all of the device was slower */
+    assert_int_equal(compare(a, other, ""), 2);
     assert_non_null(strstr(text, "have no timings of one kind"));
-    bl_free(other);
-    for (int i = 0; i < 2; i++) bl_free(path[i]);
-    bl_arena_free(a);
+    for (size_t i = 0; i < 7; i++) bl_free((char *[]){a, b, held, free_, probed, slow, other}[i]);
     bl_remove_tree(dir, &e);
 }
 
@@ -443,6 +520,7 @@ int main(void)
         cmocka_unit_test(a_clock_that_was_held_down_is_said_to_be_the_cause),
         cmocka_unit_test(what_the_device_was_like_is_no_alarm),
         cmocka_unit_test(what_cannot_be_compared_is_refused_with_the_reason),
+        cmocka_unit_test(models_that_were_run_otherwise_are_refused),
         cmocka_unit_test(an_error_of_a_thousandth_is_a_verdict_of_its_own),
         cmocka_unit_test(an_error_that_grew_is_exit_3_and_named),
         cmocka_unit_test(models_are_compared_like_kernels),

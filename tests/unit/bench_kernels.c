@@ -338,14 +338,16 @@ static void the_shard_reads_back_as_the_same_rows(void **state)
         assert_true(y->cold > 0 && y->cold_min <= y->cold && y->cold <= y->cold_max);
         assert_true(y->seconds_min <= y->seconds && y->seconds <= y->seconds_max);
         assert_true(x->of_memory == y->of_memory && x->of_peak == y->of_peak);
-        assert_true(fabs(y->of_memory * r.read_bytes_per_second / (y->bytes / y->cold) - 1) < 1e-12);
+        assert_true(fabs(y->of_memory * r.facts.read_bytes_per_second / (y->bytes / y->cold) - 1) < 1e-12);
         if (strcmp(r.device.simd, "plain") != 0 && y->gflops > 0)
-            assert_true(fabs(y->of_peak * r.peak[strstr(y->kernel, "_w") != NULL] / (y->gflops * 1e9) - 1) < 1e-12);
+            assert_true(
+                fabs(y->of_peak * (strstr(y->kernel, "_w") ? r.facts.peak_integer : r.facts.peak) / (y->gflops * 1e9) -
+                     1) < 1e-12);
         assert_true(fabs(x->gbs / y->gbs - 1) < 1e-14 &&
                     fabs(x->gflops / y->gflops - 1) < 1e-14); /* stored per second, not in thousands of millions */
     }
     assert_true(facts.threads == 2 && facts.repetitions == 2 && facts.drift >= 1);
-    assert_true(facts.read_bytes_per_second == r.read_bytes_per_second && facts.read_bytes_per_second > 0);
+    assert_true(facts.read_bytes_per_second == r.facts.read_bytes_per_second && facts.read_bytes_per_second > 0);
     assert_string_equal(facts.shape, "synth:tiny");
     assert_int_equal(strlen(facts.created), strlen("2024-05-01T12:00:00Z"));
     bl_remove_tree(dir, &e);
@@ -487,7 +489,7 @@ static void timings_of_a_device_have_the_form_of_google_benchmark(void **state)
                          .bytes = 1e6,
                          .repeat = {t[0], t[1]},
                          .n_repeat = {3, 3}};
-    bl_bench_result r = {.row = &row, .n = 1, .clock = 1980};
+    bl_bench_result r = {.row = &row, .n = 1, .facts = {.clock = 1980}};
     double sum[2] = {0};
     size_t n = 0, medians = 0;
     (void)state;
