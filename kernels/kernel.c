@@ -249,6 +249,24 @@ enum { MOST_LOOKED = 64 };
 static int64_t looked(int64_t n) { return BL_MIN(n, MOST_LOOKED); }
 static int64_t look_at(int64_t i, int64_t n) { return n <= MOST_LOOKED ? i : i * (n - 1) / (MOST_LOOKED - 1); }
 
+/* Each number of bf16 is off by at most 2^-9 of itself, so the root of the error grows by no more than that. */
+double bl_kernel_limit(const bl_kernel *k, const bl_kernel_case *c)
+{
+    const double limit = k->family->nmse_limit, rounding = 0x1p-9;
+    const double narrow = sqrt(limit) * (1 + rounding) + rounding;
+    return c->y.dtype == BL_BF16 ? narrow * narrow : limit;
+}
+
+/* What was downloaded as bf16, in place, as f32. */
+static void widen(float *v, int64_t n)
+{
+    for (int64_t i = n - 1; i >= 0; i--) {
+        uint16_t h;
+        memcpy(&h, (char *)v + 2 * i, 2);
+        v[i] = bl_bf16_to_f32(h);
+    }
+}
+
 bl_status bl_kernel_check(bl_backend *be, const bl_kernel_case *c, double *nmse, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -264,13 +282,9 @@ bl_status bl_kernel_check(bl_backend *be, const bl_kernel_case *c, double *nmse,
         goto out;
     }
     BL_TRY(be->ops->download(be, &c->x, x, e));
-    if (c->x.dtype == BL_BF16)
-        for (int64_t i = s->rows * from - 1; i >= 0; i--) {
-            uint16_t h;
-            memcpy(&h, (char *)x + 2 * i, 2);
-            x[i] = bl_bf16_to_f32(h);
-        }
+    if (c->x.dtype == BL_BF16) widen(x, s->rows * from);
     BL_TRY(be->ops->download(be, &c->y, y, e));
+    if (c->y.dtype == BL_BF16) widen(y, s->rows * to);
     for (int64_t i = 0; i < s->rows * to; i++) /* what was not written, wherever it is */
         if (isnan(y[i])) error = (double)NAN;
     BL_TRY(be->ops->buffer_new(be, (uint64_t)s->in * sizeof *w, &b, e));

@@ -48,7 +48,7 @@ typedef struct bl_kernel_shape {
 } bl_kernel_shape;
 typedef struct bl_kernel_case {
     bl_kernel_shape shape;
-    bl_tensor x, y; /* act [rows, in], f32 [rows, out]; transposed the other way round */
+    bl_tensor x, y; /* act [rows, in], f32 [rows, out], or act; transposed the other way round */
     bool transpose;
     bl_weight w;
     bl_actq act;
@@ -67,6 +67,8 @@ bl_status bl_kernel_run(const bl_kernel *k, bl_backend *be, const bl_kernel_case
 /* y against double sums: normalised mean squared error, of a large case over 64 of its rows and 64 of its columns; NaN
  * where any of y is. */
 bl_status bl_kernel_check(bl_backend *be, const bl_kernel_case *c, double *nmse, bl_err *e);
+/* The most that this error may be: the limit of the family, of outputs in bf16 with what their rounding adds. */
+double bl_kernel_limit(const bl_kernel *k, const bl_kernel_case *c);
 /* Multiplications and additions a second of all threads, measured in registers: of f32, or of the codes of products in
  * integers. 0: not known, as of other devices than the CPU and of plain C. */
 double bl_kernel_peak(const bl_backend *be, bool integer);

@@ -34,6 +34,8 @@ typedef struct bl_bench_opts {
     bool picked; /* only the kernel that each product takes, at the products of one block: q, k and v are one, gate and
                     up are one */
     bool narrow; /* outputs as activations are; those of outside kernels stay f32 */
+    bool check;  /* each once against double sums; nothing is timed or written, rows have their error alone; on a GPU a
+                    profiler that waits sees poison and kernel, row after row */
     bl_isa isa;  /* at most this much of the CPU */
     bool quiet;
 } bl_bench_opts;
@@ -58,6 +60,8 @@ bl_status bl_bench_kernels(const bl_bench_opts *o, bl_arena *a, bl_bench_result 
 /* Timings of kernels in DIR; none is fine. */
 bl_status bl_bench_read(const char *dir, bl_arena *a, bl_speed_record *out, bl_err *e);
 bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e);
+/* Rows of `check`. */
+bl_status bl_bench_errors(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e);
 
 /* Timings of `picked` added up over the products of a block, for each format and number of rows. */
 bl_status bl_bench_layers(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e);

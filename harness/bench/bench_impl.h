@@ -51,6 +51,9 @@ const char *bl_clocks_held(uint64_t held, bl_arena *a, bl_err *e); /* "power cap
 /* What all looks saw goes to clock, memory_clock, watts, degrees, held, slowed and driver of `to`. */
 bl_status bl_clocks_close(bl_clocks *c, bl_arena *a, bl_kernel_facts *to, bl_err *e);
 
+/* ---- launches that a profiler should look at (profiler.c) ---- */
+void bl_profiler(bool look);
+
 /* ---- products of a device, replayed (replays.c) ---- */
 typedef struct bl_times {
     double median, least, most; /* seconds of a product */

@@ -22,23 +22,30 @@ typedef struct bench {
     bl_bench_result r;
 } bench;
 
-static bl_kernel_case view(const bl_kernel_case *full, int64_t rows)
+/* With so many rows, and outputs as they are asked for. */
+static bl_kernel_case view(const bench *b, const bl_kernel *k, const bl_kernel_case *full, int64_t rows)
 {
     bl_kernel_case c = *full;
     c.shape.rows = rows;
     c.x = bl_tensor_rows(c.x, 0, rows);
     c.y = bl_tensor_rows(c.y, 0, rows);
+    if (b->o->narrow && !bl_outside_is(k)) c.y = bl_tensor_2d(c.y.buf, 0, b->be->act, c.y.dim[0], c.y.dim[1]);
     return c;
 }
 
-/* Nothing is timed that does not compute: y is NaN before, and compared with double sums after. */
+/* Nothing is timed that does not compute: y, as it will be when it is timed, is NaN before, and compared with double
+ * sums after. */
 static bl_status judge(bench *b, const bl_kernel *k, const bl_kernel_case *c, bool *right, double *nmse, bl_err *e)
 {
     bl_status st = BL_OK;
-    BL_TRY(b->be->ops->fill(b->be, &c->y, (double)NAN, e));
-    BL_TRY(bl_kernel_run(k, b->be, c, e));
+    if (b->o->check) bl_profiler(true);
+    st = b->be->ops->fill(b->be, &c->y, (double)NAN, e);
+    if (st == BL_OK) st = bl_kernel_run(k, b->be, c, e);
+    if (b->o->check) bl_profiler(false);
+    if (st != BL_OK) goto out;
     BL_TRY(bl_kernel_check(b->be, c, nmse, e));
-    *right = *nmse <= k->family->nmse_limit;
+    const double limit = bl_kernel_limit(k, c);
+    *right = *nmse <= limit;
     if (!*right)
         b->r.wrong[b->r.n_wrong++] = (bl_kernel_wrong){.kernel = k->name,
                                                        .m = c->shape.rows,
@@ -46,7 +53,7 @@ static bl_status judge(bench *b, const bl_kernel *k, const bl_kernel_case *c, bo
                                                        .in = c->shape.in,
                                                        .group = c->w.shape.group,
                                                        .nmse = *nmse,
-                                                       .limit = k->family->nmse_limit};
+                                                       .limit = limit};
 out:
     return st;
 }
@@ -76,53 +83,54 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
         b->r.n_left_out += o->n_m;
         goto out;
     }
-    BL_TRY(bl_copies_of_weight(b->be, &full.w, o->cold_bytes, &copies, e));
+    if (!o->check) BL_TRY(bl_copies_of_weight(b->be, &full.w, o->cold_bytes, &copies, e));
     for (size_t i = 0; i < o->n_m; i++) {
         bool right;
         double nmse;
         bl_times cold, warm;
         if (!takes[i]) continue;
-        bl_kernel_case c = view(&full, o->m[i]);
+        bl_kernel_case c = view(b, k, &full, o->m[i]);
         BL_TRY(judge(b, k, &c, &right, &nmse, e));
         if (!right) continue;
-        if (o->narrow && bl_kernel_find(k->name) == k)
-            c.y = bl_tensor_2d(c.y.buf, 0, b->be->act, c.y.dim[0], c.y.dim[1]);
+        bool grouped = k->format->kind == BL_FMT_INT || k->format->kind == BL_FMT_TABLE;
+        double bytes = bl_outside_moved(k, &c.shape);
+        bl_kernel_row *r = &b->r.row[b->r.n++];
+        *r = (bl_kernel_row){.kernel = k->name,
+                             .op = k->family->op,
+                             .format = k->format->name,
+                             .backend = k->family->backend,
+                             .m = o->m[i],
+                             .out = s.out,
+                             .in = s.in,
+                             .group = grouped ? s.group : 0,
+                             .bits = bl_format_bits(k->format, &full.w.shape),
+                             .bytes = bytes,
+                             .nmse = nmse};
+        if (o->check) continue;
         bl_outside_rotate(k, true);
         BL_TRY(bl_replays_time(&b->replays, k, &c, copies.w, copies.n, copies.n, &cold, e));
         bl_outside_rotate(k, false);
         BL_TRY(bl_replays_time(&b->replays, k, &c, &full.w, IN_CACHE, 1, &warm, e));
-        bool grouped = k->format->kind == BL_FMT_INT || k->format->kind == BL_FMT_TABLE;
-        double bytes = bl_outside_moved(k, &c.shape);
         const char *held[] = {bl_clocks_held(warm.look.held, b->a, e), bl_clocks_held(cold.look.held, b->a, e)};
         if (!held[0] || !held[1]) {
             st = BL_E_NOMEM;
             goto out;
         }
-        b->r.row[b->r.n++] = (bl_kernel_row){.kernel = k->name,
-                                             .op = k->family->op,
-                                             .format = k->format->name,
-                                             .backend = k->family->backend,
-                                             .m = o->m[i],
-                                             .out = s.out,
-                                             .in = s.in,
-                                             .group = grouped ? s.group : 0,
-                                             .bits = bl_format_bits(k->format, &full.w.shape),
-                                             .seconds = warm.median,
-                                             .seconds_min = warm.least,
-                                             .seconds_max = warm.most,
-                                             .cold = cold.median,
-                                             .cold_min = cold.least,
-                                             .cold_max = cold.most,
-                                             .clock = warm.look.mhz,
-                                             .cold_clock = cold.look.mhz,
-                                             .held = held[0],
-                                             .cold_held = held[1],
-                                             .bytes = bytes,
-                                             .gbs = bytes / warm.median / 1e9,
-                                             .gflops = bl_kernel_flops(&c.shape) / warm.median / 1e9,
-                                             .nmse = nmse,
-                                             .repeat = {warm.repeat, cold.repeat},
-                                             .n_repeat = {o->repetitions, o->repetitions}};
+        r->seconds = warm.median;
+        r->seconds_min = warm.least;
+        r->seconds_max = warm.most;
+        r->cold = cold.median;
+        r->cold_min = cold.least;
+        r->cold_max = cold.most;
+        r->clock = warm.look.mhz;
+        r->cold_clock = cold.look.mhz;
+        r->held = held[0];
+        r->cold_held = held[1];
+        r->gbs = bytes / warm.median / 1e9;
+        r->gflops = bl_kernel_flops(&c.shape) / warm.median / 1e9;
+        r->repeat[0] = warm.repeat;
+        r->repeat[1] = cold.repeat;
+        r->n_repeat[0] = r->n_repeat[1] = o->repetitions;
     }
 out:
     bl_outside_drop(k);
@@ -149,6 +157,7 @@ static bl_status time_shape(bench *b, const bl_kernel *base, const bl_kernel *co
         if (kernel[i] != base) BL_TRY(time_kernel(b, kernel[i], s, e));
     }
     last = b->r.n;
+    if (b->o->check) return BL_OK;
     BL_TRY(time_kernel(b, base, s, e));
     for (size_t i = last; i < b->r.n; i++) {
         bl_kernel_row *before = row_of(b, first, last, base->name, b->r.row[i].m), *after = &b->r.row[i];
@@ -196,12 +205,12 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
         goto out;
     }
     b.watch = (bl_watch){.be = b.be, .a = a, .to = &b.r.facts};
-    BL_TRY(bl_watch_open(&b.watch, e));
+    if (!o.check) BL_TRY(bl_watch_open(&b.watch, e));
     b.replays = (bl_replays){.be = b.be, .a = a, .clocks = b.watch.clocks, .repetitions = o.repetitions};
     BL_TRY(bl_replays_open(&b.replays, e));
     for (size_t i = 0; i < n_shapes; i++) BL_TRY(time_shape(&b, base, mine, n_mine, &shape[i], e));
     BL_TRY(bl_watch_end(&b.watch, e));
-    for (size_t i = 0; i < b.r.n; i++) {
+    for (size_t i = 0; i < b.r.n && !o.check; i++) {
         bl_kernel_row *r = &b.r.row[i];
         if (b.r.facts.read_bytes_per_second > 0) r->of_memory = r->bytes / r->cold / b.r.facts.read_bytes_per_second;
         const bl_kernel *k = bl_kernel_find(r->kernel);

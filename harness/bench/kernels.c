@@ -377,6 +377,50 @@ static int by_value(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
+static bl_kernel_row row_of(const timed *t)
+{
+    const bool grouped = t->k->format->kind == BL_FMT_INT || t->k->format->kind == BL_FMT_TABLE;
+    return (bl_kernel_row){.kernel = t->k->name,
+                           .op = t->k->family->op,
+                           .format = t->k->format->name,
+                           .backend = t->k->family->backend,
+                           .m = t->s.rows,
+                           .out = t->s.out,
+                           .in = t->s.in,
+                           .group = grouped ? t->s.group : 0,
+                           .bits = t->bits,
+                           .bytes = t->bytes,
+                           .nmse = t->nmse};
+}
+
+static void add_wrong(const timed *t, bl_bench_result *out)
+{
+    const bl_kernel_row r = row_of(t);
+    out->wrong[out->n_wrong++] = (bl_kernel_wrong){
+        r.kernel, r.m, r.out, r.in, r.group, r.nmse, t->k->family->nmse_limit};
+}
+
+/* Without a clock. */
+static bl_status check_all(bench *b, bl_bench_result *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    out->row = bl_alloc(b->a, b->n, sizeof *out->row, e);
+    out->wrong = bl_alloc(b->a, b->n, sizeof *out->wrong, e);
+    if (!out->row || !out->wrong) return BL_E_NOMEM;
+    for (size_t i = 0; i < b->n; i++) {
+        timed *t = &b->t[i];
+        if (t->cold) continue;
+        if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+        BL_TRY(hold(t, e));
+        if (!b->held[t->at].taken) continue;
+        BL_TRY(judge(t, e));
+        if (t->wrong) add_wrong(t, out);
+        else out->row[out->n++] = row_of(t);
+    }
+out:
+    return st;
+}
+
 static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
 {
     timed **sorted = bl_alloc(b->a, b->n, sizeof *sorted, e);
@@ -394,45 +438,32 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
         if (t->cold) continue;
         const bool integer = t->k->abits && t->k->format->kind != BL_FMT_TABLE; /* 8-bit floats are floats */
         const double peak = integer ? out->facts.peak_integer : out->facts.peak;
-        bool grouped = t->k->format->kind == BL_FMT_INT || t->k->format->kind == BL_FMT_TABLE;
         if (is_blas(t->k)) {
             blas = c->seconds;
             cold_blas = cold->seconds;
             if (c->seconds_min > 0) drift[n_drift++] = c->seconds_max / c->seconds_min;
         }
-        if (t->wrong && t->checked)
-            out->wrong[out->n_wrong++] = (bl_kernel_wrong){
-                t->k->name, t->s.rows, t->s.out, t->s.in, grouped ? t->s.group : 0, t->nmse, t->k->family->nmse_limit};
+        if (t->wrong && t->checked) add_wrong(t, out);
         if (c->seconds <= 0) continue;
-        out->row[out->n++] = (bl_kernel_row){
-            .kernel = t->k->name,
-            .op = t->k->family->op,
-            .format = t->k->format->name,
-            .backend = t->k->family->backend,
-            .m = t->s.rows,
-            .out = t->s.out,
-            .in = t->s.in,
-            .group = grouped ? t->s.group : 0,
-            .bits = t->bits,
-            .seconds = c->seconds,
-            .seconds_min = c->seconds_min,
-            .seconds_max = c->seconds_max,
-            .cold = cold->seconds,
-            .cold_min = cold->seconds_min,
-            .cold_max = cold->seconds_max,
-            .cold_ratio = cold->seconds > 0 ? cold_blas / cold->seconds : 0,
-            .bytes = t->bytes,
-            .of_memory = cold->seconds > 0 && out->facts.read_bytes_per_second > 0
-                             ? t->bytes / cold->seconds / out->facts.read_bytes_per_second
-                             : 0,
-            .of_peak = peak > 0 ? bl_kernel_flops(&t->s) / c->seconds / peak : 0,
-            .gbs = t->bytes / c->seconds / 1e9,
-            .gflops = bl_kernel_flops(&t->s) / c->seconds / 1e9,
-            .ratio = blas / c->seconds,
-            .nmse = t->nmse,
-            .repeat = {c->repeat, cold->repeat},
-            .n_repeat = {c->n_repeat, cold->n_repeat},
-        };
+        bl_kernel_row *r = &out->row[out->n++];
+        *r = row_of(t);
+        r->seconds = c->seconds;
+        r->seconds_min = c->seconds_min;
+        r->seconds_max = c->seconds_max;
+        r->cold = cold->seconds;
+        r->cold_min = cold->seconds_min;
+        r->cold_max = cold->seconds_max;
+        r->cold_ratio = cold->seconds > 0 ? cold_blas / cold->seconds : 0;
+        if (cold->seconds > 0 && out->facts.read_bytes_per_second > 0)
+            r->of_memory = t->bytes / cold->seconds / out->facts.read_bytes_per_second;
+        r->of_peak = peak > 0 ? bl_kernel_flops(&t->s) / c->seconds / peak : 0;
+        r->gbs = t->bytes / c->seconds / 1e9;
+        r->gflops = bl_kernel_flops(&t->s) / c->seconds / 1e9;
+        r->ratio = blas / c->seconds;
+        for (int from = 0; from < 2; from++) {
+            r->repeat[from] = c[from].repeat;
+            r->n_repeat[from] = c[from].n_repeat;
+        }
     }
     qsort(drift, n_drift, sizeof *drift, by_value);
     out->facts.drift = n_drift ? bl_percentile(drift, (int64_t)n_drift, 0.5) : 0;
@@ -452,7 +483,7 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     bool *pick;
 
     bool cpu = !o.device || strcmp(o.device, "cpu") == 0;
-    if (cpu && !bl_gbench_there()) return bl_gbench_run(NULL, 0, NULL, NULL, e);
+    if (cpu && !o.check && !bl_gbench_there()) return bl_gbench_run(NULL, 0, NULL, NULL, e);
     if (!o.m) {
         o.m = usual_rows;
         o.n_m = BL_COUNT(usual_rows);
@@ -498,6 +529,11 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
         BL_TRY(add_cases(&b, &bl_kernel_openblas, 0, s, o.m, o.n_m, &r.n_left_out));
         for (size_t k = 0; k < n_kernels; k++)
             if (pick[k]) BL_TRY(add_cases(&b, kernel[k], k + 1, s, o.m, o.n_m, &r.n_left_out));
+    }
+    if (o.check) {
+        BL_TRY(check_all(&b, &r, e));
+        *out = r;
+        goto out;
     }
     watch = (bl_watch){.be = b.be, .a = a, .cold_bytes = r.caches ? 0 : o.cold_bytes, .to = &r.facts};
     BL_TRY(bl_watch_open(&watch, e));

@@ -529,6 +529,42 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
     return bl_text_check(out, e);
 }
 
+bl_status bl_bench_errors(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e)
+{
+    bl_json_out j = {.t = out};
+    int wide = 6;
+    for (size_t i = 0; i < n; i++) wide = BL_MAX(wide, (int)strlen(row[i].kernel));
+    if (json) bl_json_lines(&j, NULL);
+    else
+        bl_text_addf(out,
+                     "| %-*s |    M |   out |    in | group |   error |\n|:%.*s-|-----:|------:|------:|------:|---"
+                     "-----:|\n",
+                     wide, "kernel", wide, "----------------------------------------------------------------");
+    for (size_t i = 0; i < n; i++) {
+        const bl_kernel_row *r = &row[i];
+        char group[24] = "";
+        if (json) {
+            bl_json_object(&j, NULL);
+            bl_json_add_str(&j, "kernel", r->kernel);
+            bl_json_add_int(&j, "m", r->m);
+            bl_json_add_int(&j, "out", r->out);
+            bl_json_add_int(&j, "in", r->in);
+            bl_json_add_int(&j, "group", r->group);
+            bl_json_add_real(&j, "nmse", r->nmse);
+            bl_json_end(&j);
+            continue;
+        }
+        if (r->group) snprintf(group, sizeof group, "%lld", (long long)r->group);
+        bl_text_addf(out, "| %-*s | %4lld | %5lld | %5lld | %5s | %7.1e |\n", wide, r->kernel, (long long)r->m,
+                     (long long)r->out, (long long)r->in, group, r->nmse);
+    }
+    if (json) {
+        bl_json_end(&j);
+        bl_text_add(out, "\n");
+    }
+    return bl_text_check(out, e);
+}
+
 /* ---- a block ---- */
 static bool added_up(const bl_kernel_row *a, const bl_kernel_row *b)
 {

@@ -11,7 +11,7 @@ typedef struct opts {
     const char *shape, *filter, *rows, *out, *model, *method, *device, *against, *outside, *outside_format;
     int64_t rounds, group, act_group, repetitions, request, decode, batch, mem_limit, vectors, dim;
     int isa;
-    bool alone, stream, deterministic, narrow;
+    bool alone, stream, deterministic, narrow, check;
     double min_time;
 } opts;
 static const char *const instructions[] = {"best", "plain", "avx2", "avxvnni", "avx512", "amx", NULL}; /* bl_isa */
@@ -58,6 +58,8 @@ static const bl_opt rows[] = {
     {"stream", BL_OPT_BOOL, .at = offsetof(opts, stream), .doc = "scoring: keep only one block's weights in memory"},
     {"narrow", BL_OPT_BOOL, .at = offsetof(opts, narrow),
      .doc = "kernels: outputs as activations are, bf16 on a GPU, as between the layers of a model; else f32"},
+    {"check", BL_OPT_BOOL, .at = offsetof(opts, check),
+     .doc = "kernels: each once against double sums; nothing is timed"},
     {"deterministic", BL_OPT_BOOL, .at = offsetof(opts, deterministic), .doc = "scoring: as run --deterministic"},
     {"mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(opts, mem_limit), .arg = "MIB", .mib = true,
      .doc = "scoring: most memory on the device, also as 24GiB; 0: all there is"},
@@ -84,6 +86,19 @@ static bl_status rows_list(const char *text, int64_t *m, size_t *n, bl_err *e)
     return *n ? BL_OK : bl_fail(e, BL_E_CONFIG, "--rows is empty");
 }
 
+static bl_status none_wrong(const bl_bench_result *r, bl_err *e)
+{
+    const bl_kernel_wrong *w = r->wrong;
+    for (size_t i = 1; i < r->n_wrong; i++)
+        fprintf(stderr, "bitladder: %s is wrong at %lld x %lld x %lld\n", w[i].kernel, (long long)w[i].m,
+                (long long)w[i].out, (long long)w[i].in);
+    if (!r->n_wrong) return BL_OK;
+    return bl_fail(
+        e, BL_E_NUMERIC,
+        "%s is wrong at %lld x %lld x %lld and was not timed: error %.3g of the power, at most %.3g is allowed",
+        w->kernel, (long long)w->m, (long long)w->out, (long long)w->in, w->nmse, w->limit);
+}
+
 static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -106,12 +121,19 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
                         .device = o->device,
                         .picked = layers,
                         .narrow = o->narrow,
+                        .check = o->check,
                         .isa = (bl_isa)o->isa,
                         .outside = layers ? NULL : o->outside,
                         .outside_format = o->outside_format,
                         .quiet = o->common.quiet};
     bool gpu = strcmp(o->device, "cpu") != 0;
     BL_TRY(bl_bench_kernels(&bo, a, &r, e));
+    if (o->check) {
+        BL_TRY(bl_bench_errors(r.row, r.n, o->common.json, &t, e));
+        BL_TRY(bl_output(NULL, &t, e));
+        st = none_wrong(&r, e);
+        goto out;
+    }
     if (layers) BL_TRY(bl_bench_layers(r.row, r.n, o->common.json, &t, e));
     if (layers && !o->common.json) bl_text_add(&t, "\n");
     if (!layers || !o->common.json) BL_TRY(bl_bench_table(r.row, r.n, o->common.json, &t, e));
@@ -166,15 +188,7 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
         if (o->out) printf("%s/%s, %s/%s\n", o->out, BL_BENCH_FILE, o->out, BL_BENCH_JSON);
     }
     fflush(stdout);
-    for (size_t i = 1; i < r.n_wrong; i++)
-        fprintf(stderr, "bitladder: %s is wrong at %lld x %lld x %lld\n", r.wrong[i].kernel, (long long)r.wrong[i].m,
-                (long long)r.wrong[i].out, (long long)r.wrong[i].in);
-    if (r.n_wrong)
-        st = bl_fail(
-            e, BL_E_NUMERIC,
-            "%s is wrong at %lld x %lld x %lld and was not timed: error %.3g of the power, at most %.3g is allowed",
-            r.wrong[0].kernel, (long long)r.wrong[0].m, (long long)r.wrong[0].out, (long long)r.wrong[0].in,
-            r.wrong[0].nmse, r.wrong[0].limit);
+    st = none_wrong(&r, e);
 out:
     bl_text_free(&t);
     return st;
@@ -377,6 +391,10 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         if (o->isa && (kinds[i].run == search || strcmp(o->device, "cpu") != 0))
             return bl_fail(e, BL_E_CONFIG, "--instructions: kernels and models on the CPU have a choice, %s none",
                            kinds[i].run == search ? "search has" : "other devices have");
+        if (o->check && (kinds[i].run != kernels || o->against || o->out))
+            return bl_fail(e, BL_E_CONFIG,
+                           "--check: bench kernels alone, without --against and --output, as nothing "
+                           "is timed");
         if (o->against) return against(kinds[i].name, o, exit_code, e);
         BL_TRY(bl_arena_new(&a, e));
         st = kinds[i].run(p, o, a, e);

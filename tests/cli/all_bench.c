@@ -39,6 +39,8 @@ static void what_cannot_be_timed_is_refused_with_a_suggestion(void **state)
         {"search -o x", "bench search writes no files"},
         {"search --instructions avx2", "search has none"},
         {"decode --model synth:tiny --instructions avx", "did you mean avx2?"},
+        {"kernels --check -o x", "nothing is timed"},
+        {"layers --check", "bench kernels alone"},
         {"kernels --rows 0", "--rows"},
         {"kernels --rows 1,,2", "--rows"},
         {"kernels --rows 1,x", "--rows"},
@@ -74,6 +76,20 @@ static void instructions_are_those_asked_for_at_most(void **state)
               false);
     assert_int_equal(s->code, 0);
     assert_null(strstr(s->text, "_avx512\""));
+}
+
+static void a_check_prints_errors_and_no_times(void **state)
+{
+    (void)state;
+    said *s = bench("kernels --check --shape 64x64 --rows 1,3 --filter linear_int4_ref --json", false);
+    assert_int_equal(s->code, 0);
+    assert_non_null(strstr(s->text,
+                           "{\"kernel\": \"linear_int4_ref\", \"m\": 3, \"out\": 64, \"in\": 64, \"group\": 64, "
+                           "\"nmse\": "));
+    assert_null(strstr(s->text, "seconds"));
+    s = bench("kernels --check --shape 64x64 --rows 1,3 --filter linear_int4_ref", false);
+    assert_int_equal(s->code, 0);
+    assert_non_null(strstr(s->text, "| linear_int4_ref |    3 |    64 |    64 |    64 |"));
 }
 
 /* Every op has rows, or the table says why it has none. */
@@ -214,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_timed_is_refused_with_a_suggestion),
         cmocka_unit_test(instructions_are_those_asked_for_at_most),
+        cmocka_unit_test(a_check_prints_errors_and_no_times),
         cmocka_unit_test(an_op_without_rows_is_named_with_the_reason),
         cmocka_unit_test(json_is_all_that_is_printed),
         cmocka_unit_test(layers_are_the_products_of_a_block),

@@ -140,6 +140,29 @@ static void a_wrong_kernel_is_named_and_not_timed(void **state)
     bl_arena_free(a);
 }
 
+static void a_check_names_what_is_wrong_and_times_nothing(void **state)
+{
+    bl_err e = {0};
+    bl_arena *a = arena();
+    const bl_kernel *good = bl_kernel_find("linear_fp32_ref");
+    bl_kernel_family mute = *good->family;
+    const bl_kernel silent = {.name = "silent", .family = &mute, .format = good->format}, *list[] = {good, &silent};
+    bl_bench_result r;
+    bl_bench_opts o = quick(NULL, NULL);
+    (void)state;
+    mute.run = writes_nothing;
+    o.check = true;
+    assert_ok(bl_bench_list(&o, list, 2, a, &r, &e));
+    assert_int_equal(r.n, 4 * 2 * 2);
+    for (size_t i = 0; i < r.n; i++) {
+        assert_string_not_equal(r.row[i].kernel, "silent");
+        assert_true(r.row[i].seconds == 0 && r.row[i].cold == 0 && r.row[i].nmse < 1e-10);
+    }
+    assert_int_equal(r.n_wrong, 4 * 2);
+    for (size_t i = 0; i < r.n_wrong; i++) assert_string_equal(r.wrong[i].kernel, "silent");
+    bl_arena_free(a);
+}
+
 static void an_output_that_is_left_out_is_noticed_wherever_it_is(void **state)
 {
     bl_err e = {0};
@@ -626,6 +649,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_wrong_kernel_is_named_and_not_timed),
+        cmocka_unit_test(a_check_names_what_is_wrong_and_times_nothing),
         cmocka_unit_test(an_output_that_is_left_out_is_noticed_wherever_it_is),
         cmocka_unit_test(a_kernel_that_fails_stops_the_bench_and_leaves_nothing),
         cmocka_unit_test(every_distinct_layer_shape_is_timed_once_for_each_number_of_rows),
