@@ -68,7 +68,7 @@ typedef struct bl_kernel_facts {
     double load;                  /* of the machine in the minute before; 0: not known */
     double peak, peak_integer;    /* operations of f32, of integers, a second in registers, measured, of a GPU in bf16
                                      of a large product; 0: not known */
-    double clock, memory_clock;   /* MHz of a GPU while it was measured, medians; 0: not known */
+    double clock, memory_clock;   /* MHz of a GPU, medians while kernels and probes were timed; 0: not known */
     double watts, degrees;        /* the most of it then; 0: not known */
     const char *held;       /* all that held the clock of a GPU down, "power cap, heat"; "": nothing, or not known */
     const char *slowed;     /* what of it is a fault of the machine or was set, "heat" */

@@ -48,7 +48,9 @@ bl_look bl_clocks_look(bl_clocks *c);       /* while it computes */
 void bl_clocks_beside(bl_clocks *c, double every);
 bl_look bl_clocks_enough(bl_clocks *c);
 const char *bl_clocks_held(uint64_t held, bl_arena *a, bl_err *e); /* "power cap, heat"; NULL: memory ran out */
-/* What all looks saw goes to clock, memory_clock, watts, degrees, held, slowed and driver of `to`. */
+/* What all looks saw goes to watts, degrees, held, slowed and driver of `to`; to clock and memory_clock the medians of
+ * looks at products of kernels and of probes, which are the same in two records, where a model is as fast as its power
+ * lets it be. */
 bl_status bl_clocks_close(bl_clocks *c, bl_arena *a, bl_kernel_facts *to, bl_err *e);
 
 /* ---- launches that a profiler should look at (profiler.c) ---- */

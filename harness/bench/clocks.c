@@ -122,13 +122,12 @@ void bl_clocks_beside(bl_clocks *c, double every)
 bl_look bl_clocks_enough(bl_clocks *c)
 {
     bl_look got = {0};
-    unsigned mhz[MOST_SAMPLES];
     if (!c || !c->beside) return got;
     atomic_store(&c->enough, true);
     pthread_join(c->thread, NULL);
     c->beside = false;
-    memcpy(mhz, c->mhz[0] + c->first, (c->n - c->first) * sizeof *mhz);
-    got = (bl_look){median(mhz, c->n - c->first), c->bits};
+    got = (bl_look){median(c->mhz[0] + c->first, c->n - c->first), c->bits};
+    c->n = c->first;
     c->bits |= c->earlier;
     return got;
 }

@@ -472,10 +472,11 @@ void bl_bench_clock(bool column, double mhz, const char *held, bl_text *out)
 void bl_bench_clocks(const bl_kernel_facts *f, bl_text *out)
 {
     if (f->clock > 0)
-        bl_text_addf(out,
-                     "Driver %s; clock %.0f MHz, of its memory %.0f MHz, medians while it was busy; held down by: %s; "
-                     "%.0f W and %.0f degrees at most.\n",
-                     f->driver, f->clock, f->memory_clock, *f->held ? f->held : "nothing", f->watts, f->degrees);
+        bl_text_addf(
+            out,
+            "Driver %s; clock %.0f MHz, of its memory %.0f MHz, medians of kernels and probes; held down by: %s; "
+            "%.0f W and %.0f degrees at most.\n",
+            f->driver, f->clock, f->memory_clock, *f->held ? f->held : "nothing", f->watts, f->degrees);
 }
 
 static const char *share(double part, char text[16])
