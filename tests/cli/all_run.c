@@ -1,5 +1,6 @@
 /* all_run.c - whole studies through the program: results, resume, sharing, failures, exit codes. */
 #include "study_fixture.h"
+#include "results/curve.h"
 
 #define METHODS "base,rtn:w4g24,rtn:w2pc"
 #define STUDY(s, out)                                                                                                  \
@@ -229,6 +230,61 @@ static void what_fails_has_failed_everywhere(void **state)
         assert_null(strstr(line, "n/a:"));
         ran_free(&r);
     }
+    study_end(&s);
+}
+
+/* A weight that is 1e38: the model still answers, as its norms divide by it, but a block that learns to do what it did
+ * finds gradients beyond f32. The steps before it are kept, and the rest of the study goes on. */
+static float one_beyond(const void *ctx, int64_t i)
+{
+    return *(const uint64_t *)ctx == 6 && i == 72 * 100 ? 1e38f : tiny_random(ctx, i); /* down_proj of block 1 */
+}
+
+static void a_block_that_diverges_fails_alone_with_its_curve(void **state)
+{
+    static const tiny t = {
+        .dim = 72, .hidden = 100, .layers = 3, .heads = 4, .kv_heads = 2, .vocab = 300, .max_len = 96};
+    static const uint64_t seed[2] = {100, 101};
+    (void)state;
+    study s = study_begin(4);
+    bl_err e = {0};
+    bl_arena *a;
+    bl_curve c;
+    char spec[14000], **names;
+    size_t n, curves = 0;
+    tiny_write(s.model, &t, tiny_random, &seed[0], one_beyond, tiny_random, &seed[1]);
+    snprintf(spec, sizeof spec,
+             "{\"models\": [\"%s\"], \"methods\": [\"base\", \"efficientqat:w4g24+epochs=2\", "
+             "\"efficientqat:w4g24+epochs=0\"], \"tasks\": [\"piqa\"], \"data\": [\"%s\"], \"out\": \"%s\", "
+             "\"calib\": {\"data\": \"primer:test\", \"n\": 6, \"seqlen\": 48}, \"threads\": 1}",
+             s.model, s.data, s.out);
+    study_write(s.dir, "study.json", spec);
+    char *path = bl_join(s.dir, "study.json", &e), *variants = bl_join(s.out, "variants", &e);
+    ran r = PROGRAM(&s, "run", path);
+    expect(&r, 1, "of 3 cells 1 failed");
+    ran_free(&r);
+    assert_int_equal(count_ending(s.out, ".h5"), 2);
+    r = PROGRAM(&s, "table", s.out, "--failed");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "noise/efficientqat:w4g24/piqa/0 | failed | "));
+    assert_non_null(strstr(r.out, " is not finite"));
+    ran_free(&r);
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_dir_list(variants, &names, &n, &e));
+    for (size_t i = 0; i < n; i++) {
+        if (!strstr(names[i], BL_CURVE_ENDING)) continue;
+        char *curve = bl_join(variants, names[i], &e);
+        assert_ok(bl_curve_read(curve, a, &c, &e));
+        assert_int_equal(c.n, 2 * 3); /* epochs by steps of two windows, of block 0 */
+        for (int64_t k = 0; k < c.n; k++) assert_true(c.block[k] == 0 && isfinite(c.loss[k]));
+        curves++;
+        bl_free(curve);
+    }
+    assert_int_equal(curves, 1);
+    bl_list_free(names, n);
+    bl_arena_free(a);
+    bl_free(path);
+    bl_free(variants);
     study_end(&s);
 }
 
@@ -753,6 +809,7 @@ int main(void)
         cmocka_unit_test(a_missing_data_set_is_n_a_and_the_rest_goes_on),
         cmocka_unit_test(what_does_not_go_together_is_n_a_in_plan_run_and_table),
         cmocka_unit_test(what_fails_has_failed_everywhere),
+        cmocka_unit_test(a_block_that_diverges_fails_alone_with_its_curve),
         cmocka_unit_test(a_shard_that_does_not_check_is_set_aside_and_made_again),
         cmocka_unit_test(a_stopped_journal_line_costs_one_item),
         cmocka_unit_test(wrong_words_are_refused_with_a_sentence_before_work),
