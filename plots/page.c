@@ -191,7 +191,7 @@ static int put_lines(bl_page *p, bl_text *out, const char *s, double size, doubl
     return n;
 }
 
-/* Entries side by side, as many as fit in a line. Number of lines. */
+/* Entries side by side, as many as fit in a line; only what is longer than a line is cut. Number of lines. */
 static int put_legend(bl_page *p, bl_text *out, double top)
 {
     double size = bl_page_size(p), line = line_of(p, size), x = 6;
@@ -200,7 +200,7 @@ static int put_legend(bl_page *p, bl_text *out, double top)
     for (size_t i = 0; i < p->n_entries; i++) {
         char name[160];
         double mark = p->entry[i].style ? 12 : 0;
-        bl_page_fit(p, p->entry[i].name, size, (p->width - 60) / 2, name);
+        bl_page_fit(p, p->entry[i].name, size, p->width - mark - 18, name);
         double wide = mark + bl_page_width(p, name, size) + 12;
         if (x > 6 && x + wide > p->width) {
             x = 6;

@@ -117,15 +117,19 @@ static void put_panel(bl_page *page, size_t panel, const place *p, size_t n, siz
     bl_page_axis(page, panel, "y", &y);
 }
 
+/* What tells runs apart: their methods, or where two have one method the files too. */
 static bl_status put_legend(bl_page *page, const place *p, size_t n, bl_err *e)
 {
     bl_status st = BL_OK;
+    bool told = true;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < i; k++) told = told && !same(p[i].c->method, p[k].c->method);
     for (size_t i = 0; i < n; i++) {
         const bl_curve *c = p[i].c;
         char text[400], number[32];
         bl_figure_number(mean_of(c->loss, c->n, c->n - 1, c->n), 4, number);
-        int k = snprintf(text, sizeof text, "%.100s%s%.160s, last loss %s", c->name, *c->name ? ": " : "", c->method,
-                         number);
+        const char *name = told ? "" : c->name;
+        int k = snprintf(text, sizeof text, "%.100s%s%.160s, last loss %s", name, *name ? ": " : "", c->method, number);
         if (c->n_valid) {
             bl_figure_number(c->valid[c->n_valid - 1], 4, number);
             snprintf(text + k, sizeof text - (size_t)k, ", validation %s", number);
@@ -148,7 +152,8 @@ static bl_status put_about(bl_page *page, const place *p, size_t n, bl_arena *a,
         cell[i] = (bl_cell){.model = c->model,
                             .stored_as = c->stored_as,
                             .device = c->device,
-                            .threads = c->threads,
+                            .numerics = c->numerics,
+                            .threads = *c->numerics ? c->threads : 0, /* else of what is not known */
                             .created = c->created,
                             .commit = c->commit};
         list[i] = &cell[i];

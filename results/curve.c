@@ -14,6 +14,7 @@ static const struct text {
     {"train/stored_as", offsetof(bl_curve, stored_as), true}, {"train/data", offsetof(bl_curve, data), true},
     {"train/data_hash", offsetof(bl_curve, data_hash), true}, {"env/device", offsetof(bl_curve, device), true},
     {"env/commit", offsetof(bl_curve, commit), true},         {"created", offsetof(bl_curve, created), true},
+    {"env/numerics", offsetof(bl_curve, numerics), true},
 };
 static const struct series {
     const char *where, *unit, *meaning;

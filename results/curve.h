@@ -13,7 +13,8 @@ typedef struct bl_curve {
     const char *stored_as, *data;          /* data: what was trained on; "" when a file is older than these */
     const char *data_hash;                 /* 32 hex digits; of the texts that were trained on */
     const char *device, *commit, *created; /* created: ISO 8601, set when it is written */
-    int64_t threads;                       /* 0: not known */
+    const char *numerics;                  /* class of the device's arithmetic, as of a cell; "" as data */
+    int64_t threads;                       /* 0: not known; of a GPU its multiprocessors */
     int64_t n;                             /* steps */
     const double *loss;                    /* [n] nat, mean over the tokens of a step that count */
     const double *lr, *grad_norm;          /* [n]; of all gradients, before they are clipped */

@@ -68,6 +68,7 @@ bl_status bl_block_curve_write(const bl_calibration *c, const char *dir, bl_hash
                                     .data = data,
                                     .data_hash = hash,
                                     .device = info.name,
+                                    .numerics = bl_backend_numerics(m->be),
                                     .threads = info.threads,
                                     .commit = BL_BUILD_COMMIT,
                                     .n = n,

@@ -33,6 +33,7 @@ bl_status bl_curve_record(const char *out, bl_hash identity, bl_backend *be, con
     c.model = bl_checkpoint_began(ckpt);
     c.stored_as = bl_checkpoint_stored_as(ckpt);
     c.device = info.name;
+    c.numerics = bl_backend_numerics(be);
     c.threads = info.threads;
     c.commit = BL_BUILD_COMMIT;
     c.n = n;

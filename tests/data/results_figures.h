@@ -277,6 +277,7 @@ static inline const bl_curve *invented_curves(bl_curve out[INVENTED_CURVES])
                             .device = "an invented processor",
                             .commit = "0123456789ab",
                             .created = "2024-05-01T12:00:00Z",
+                            .numerics = "cpu-f32",
                             .threads = 2,
                             .n = steps[c],
                             .loss = loss[c],

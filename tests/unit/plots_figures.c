@@ -603,6 +603,44 @@ static void a_validation_text_has_marks_inside_the_panel_of_the_loss(void **stat
     study_free(s);
 }
 
+/* Methods that are alike up to their last words are told apart, in words of the page; where two have one method, their
+ * files are. A GPU has multiprocessors; of what a file does not say no number is told. */
+static void the_legend_of_training_tells_runs_apart(void **state)
+{
+    static const char *const method[] = {"galore+rank=64+every=200+step-scale=1+on=adamw",
+                                         "galore+rank=64+every=200+step-scale=1+on=adamw8",
+                                         "q-galore+rank=64+every=200+step-scale=1+on=adamw8"};
+    static const struct {
+        const char *numerics, *says;
+        int64_t threads;
+    } rows[] = {{"cuda-bf16", ", 132 multiprocessors · ", 132},
+                {"cpu-f32", ", 2 threads · ", 2},
+                {"", "an invented processor · 2024", 132}};
+    bl_curve curves[INVENTED_CURVES];
+    char text[64];
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        invented_study *s = study_new();
+        s->in.curve = invented_curves(curves);
+        s->in.n_curves = INVENTED_CURVES;
+        for (int k = 0; k < INVENTED_CURVES; k++) {
+            curves[k].method = i ? method[0] : method[k];
+            curves[k].name = k == 0 ? "start.one-a" : k == 1 ? "start.one-b" : "start.two";
+            curves[k].numerics = rows[i].numerics;
+            curves[k].threads = rows[i].threads;
+        }
+        bl_page page = made("loss", s);
+        for (int k = 0; k < INVENTED_CURVES; k++) {
+            snprintf(text, sizeof text, "%s, last loss", i ? curves[k].name : method[k]);
+            if (i) text[strlen(curves[k].name)] = 0;
+            if (!strstr(page.script.s, text)) fail_msg("'%s' is not in\n%s", text, page.script.s);
+        }
+        if (!strstr(page.script.s, rows[i].says)) fail_msg("'%s' is not in\n%s", rows[i].says, page.script.s);
+        bl_page_free(&page);
+        study_free(s);
+    }
+}
+
 /* The word of a level stands where there is room for it, however little that is. */
 static void the_word_of_a_level_finds_the_gap(void **state)
 {
@@ -655,6 +693,7 @@ int main(void)
         cmocka_unit_test(names_cover_nothing),
         cmocka_unit_test(the_word_of_a_level_finds_the_gap),
         cmocka_unit_test(a_validation_text_has_marks_inside_the_panel_of_the_loss),
+        cmocka_unit_test(the_legend_of_training_tells_runs_apart),
     };
     FILE *f = popen("gnuplot --version 2>/dev/null", "r");
     char line[64];

@@ -14,6 +14,7 @@ static const bl_curve one = {.method = "lora+rank=8",
                              .data_hash = "0123456789abcdef0123456789abcdef",
                              .device = "a processor",
                              .commit = "c0ffee",
+                             .numerics = "cuda-bf16",
                              .threads = 3,
                              .n = 3,
                              .loss = loss,
@@ -52,6 +53,7 @@ static void curves_of_a_directory_come_back_as_they_were_written(void **state)
     assert_string_equal(got[0].data_hash, one.data_hash);
     assert_string_equal(got[0].device, one.device);
     assert_string_equal(got[0].commit, one.commit);
+    assert_string_equal(got[0].numerics, one.numerics);
     assert_int_equal(strlen(got[0].created), strlen("2024-05-01T12:00:00Z"));
     assert_int_equal(got[0].threads, 3);
     assert_int_equal(got[0].n, 3);
@@ -87,6 +89,7 @@ static void a_curve_without_machine_and_data_is_read(void **state)
     assert_int_equal(got.n, 3);
     assert_string_equal(got.data, "");
     assert_string_equal(got.device, "");
+    assert_string_equal(got.numerics, "");
     assert_int_equal(got.threads, 0);
     bl_arena_free(a);
     assert_ok(bl_remove_tree(dir, &e));
