@@ -1,7 +1,6 @@
 /* samples.c - sequences of tokens from a file; JSON lines of ids. */
 #include "samples_impl.h"
 #include "kernels/base/fs.h"
-#include "kernels/base/json.h"
 #include <string.h>
 
 const char *const bl_sample_formats[] = {"ids", "text", "alpaca", "chat", "cot", NULL};
@@ -33,6 +32,55 @@ bl_status bl_samples_add(bl_samples_reader *r, const int32_t *ids, const uint8_t
     s->start[s->n] = at + n;
 out:
     return st;
+}
+
+/* ---- which format a row is of ---- */
+/* Keys that a row of a format has, or of which it has one of several sets; the sets that tell most come first. */
+static const struct layout {
+    bl_sample_format format;
+    const char *key[2];
+} layouts[] = {
+    {BL_SAMPLES_IDS, {"ids"}},
+    {BL_SAMPLES_ALPACA, {"instruction", "output"}},
+    {BL_SAMPLES_CHAT, {"messages"}},
+    {BL_SAMPLES_CHAT, {"conversations"}},
+    {BL_SAMPLES_CHAT, {"text"}},
+    {BL_SAMPLES_CHAT, {"output"}},
+    {BL_SAMPLES_COT, {"question", "answer"}},
+};
+
+static bool has_keys(const bl_json *row, const struct layout *l)
+{
+    return bl_json_get(row, l->key[0]) && (!l->key[1] || bl_json_get(row, l->key[1]));
+}
+
+bl_status bl_samples_keys(const bl_json *row, bl_sample_format f, bl_err *e)
+{
+    enum { MOST = 6 };
+    const struct layout *is = NULL;
+    bl_text expected = {0}, found = {0};
+    int n = 0;
+    if (bl_json_kind(row) != BL_JSON_OBJECT) return bl_fail(e, BL_E_FORMAT, "no object");
+    for (size_t i = 0; i < BL_COUNT(layouts); i++) {
+        const struct layout *l = &layouts[i];
+        const bool there = has_keys(row, l);
+        if (there && l->format == f) goto out;
+        if (there && !is) is = l;
+        if (l->format != f) continue;
+        bl_text_addf(&expected, "%s'%s'", expected.n ? " or " : "", l->key[0]);
+        if (l->key[1]) bl_text_addf(&expected, " and '%s'", l->key[1]);
+    }
+    for (const bl_json *v = bl_json_first(row); v && n < MOST; v = bl_json_next(v))
+        bl_text_addf(&found, "%s'%.40s'", n++ ? ", " : "", bl_json_key(v));
+    (void)bl_fail(e, BL_E_FORMAT, "data-format %s expects %s; found %s%s%s%s", bl_sample_formats[f],
+                  expected.s ? expected.s : "", found.s ? found.s : "no keys", bl_json_size(row) > MOST ? ", ..." : "",
+                  is ? ", as data-format " : "", is ? bl_sample_formats[is->format] : "");
+    bl_text_free(&expected);
+    bl_text_free(&found);
+    return BL_E_FORMAT;
+out:
+    bl_text_free(&expected);
+    return BL_OK;
 }
 
 /* ---- ids ---- */
@@ -73,9 +121,9 @@ static bl_status add(bl_samples_reader *r, const bl_json *row, line *l, bl_err *
 {
     static const char *const known[] = {"ids", "mask", NULL};
     bl_status st = BL_OK;
-    const bl_json *ids, *mask = bl_json_get(row, "mask"), *mark = NULL;
+    const bl_json *ids = bl_json_get(row, "ids"), *mask = bl_json_get(row, "mask"), *mark = NULL;
 
-    BL_TRY(bl_json_need(row, "ids", &ids, e));
+    BL_TRY(bl_samples_keys(row, BL_SAMPLES_IDS, e));
     BL_TRY(bl_json_only(row, known, e));
     BL_TRY(need_list(ids, "ids", e));
     if (mask) BL_TRY(need_list(mask, "mask", e));

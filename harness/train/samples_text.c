@@ -172,8 +172,7 @@ static bl_status chat(const bl_json *row, example *x, bl_err *e)
     BL_TRY(maybe(row, "input", &input, e));
     BL_TRY(maybe(row, "output", &output, e));
     if (text) bl_text_add(&x->text, text);
-    else if (output) bl_text_addf(&x->text, "%s%s%s", input ? input : "", input && *input ? " " : "", output);
-    else return bl_fail(e, BL_E_FORMAT, "found none of 'messages', 'conversations', 'text', 'output'");
+    else bl_text_addf(&x->text, "%s%s%s", input ? input : "", input && *input ? " " : "", output ? output : "");
     BL_TRY(turns_in(x, e));
 out:
     return st;
@@ -276,8 +275,8 @@ bl_status bl_samples_text(bl_samples_reader *r, const char *path, bl_sample_form
         BL_TRY(bl_rows_json(rows, &row, e));
         if (!row) break;
         clear(&x);
-        if (bl_json_kind(row) != BL_JSON_OBJECT) st = bl_fail(e, BL_E_FORMAT, "no object");
-        else
+        st = bl_samples_keys(row, f, e);
+        if (st == BL_OK)
             st = f == BL_SAMPLES_ALPACA ? alpaca(row, &x, e)
                  : f == BL_SAMPLES_CHAT ? chat(row, &x, e)
                                         : cot(row, &x, e);

@@ -47,7 +47,8 @@ bl_status bl_train_settings_check(const bl_train_settings *s, bl_err *e)
     double b1, b2;
     if (!s->data) return bl_fail(e, BL_E_CONFIG, "data is missing, expected the file to train on");
     if (!parse_betas(s->betas, &b1, &b2))
-        return bl_fail(e, BL_E_CONFIG, "--betas: found '%s', expected two from 0 on and below 1, like 0.9:0.999",
+        return bl_fail(e, BL_E_CONFIG,
+                       "betas: found '%s', expected two numbers from 0 on and below 1 as one string, like 0.9:0.999",
                        s->betas);
     if (all_of_use(s, e) != BL_OK) return BL_E_CONFIG;
     if (s->batch % s->accumulate)

@@ -232,7 +232,9 @@ bl_status bl_opt_set_json(const bl_opt *rows, void *opts, const char *name, cons
         break;
     case BL_OPT_END: break;
     }
-    return refuse(e, where, row->name, "found %s, expected %s", shown, expected[row->type]);
+    const char *like = row->type == BL_OPT_TEXT ? row->def.s : NULL;
+    return refuse(e, where, row->name, "found %s, expected %s%s%s%s", shown, expected[row->type],
+                  like ? ", like \"" : "", like ? like : "", like ? "\"" : "");
 }
 
 /* ---- printing ----------------------------------------------------------------------------------- */

@@ -92,7 +92,7 @@ static void examples_of_every_format_train_and_wrong_ones_are_refused_by_line(vo
     } rows[] = {
         {"text", "one cat and two dogs, all of them here", NULL, NULL},
         {"alpaca", "{\"instruction\": \"a\", \"output\": \"b\"}\n", "{\"instruction\": \"a\"}\n",
-         "'output' is missing"},
+         "train.jsonl:2: data-format alpaca expects 'instruction' and 'output'; found 'instruction'"},
         {"chat", "{\"text\": \"### Human: a ### Assistant: b\"}\n", "{\"text\": \"a\"}\n", "has no turn"},
         {"cot", "{\"question\": \"a\", \"rationale\": \"b\", \"answer\": \"c\"}\n",
          "{\"question\": \"a\", \"answer\": \"c\"}\n", "neither 'rationale' nor '####'"},
@@ -357,7 +357,8 @@ static void what_cannot_be_trained_is_refused_in_a_sentence(void **state)
         {{"--method", "lora+targets=q_proj:x_proj", "--data", "@dir/three.jsonl", "-o", "@dir/no"}, "'x_proj'"},
         {{"--method", "lora", "--data", "@dir/absent", "-o", "@dir/no"}, "absent"},
         {{"--method", "lora", "--data", "@dir/odd.jsonl", "-o", "@dir/no"}, "odd.jsonl:2: id 300"},
-        {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--betas", "0.9"}, "--betas: found '0.9'"},
+        {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--betas", "0.9"},
+         "betas: found '0.9', expected two numbers"},
         {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--batch", "3", "--accumulate", "2"},
          "a step of 3 sequences cannot be spread over 2 passes"},
         {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@model"}, "output path"},

@@ -119,6 +119,11 @@ static void what_no_set_can_be_is_refused(void **state)
         {"\"lora\"", "\"Here\": {}", "sets: Here: a set's name is of small letters"},
         {"\"lora\"", "\"here\": 3", "sets: here: a set is an object"},
         {"\"lora\"", "\"here\": {\"steps\": 0}", "steps: 0 is not in"},
+        {"\"lora\"", "\"here\": {\"betas\": \"0.9,0.95\"}",
+         "sets: here: betas: found '0.9,0.95', expected two numbers from 0 on and below 1 as one string, like "
+         "0.9:0.999"},
+        {"\"lora\"", "\"here\": {\"betas\": [0.9, 0.95]}",
+         "sets: here: betas: found an array of 2, expected a string, like \"0.9:0.999\""},
         {"\"lora\"", "", "'sets' is an object of 1 to"},
     };
     (void)state;

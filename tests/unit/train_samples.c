@@ -163,7 +163,7 @@ static void an_example_that_is_something_else_is_refused_by_file_and_line(void *
         const char *text, *says;
     } rows[] = {
         {BL_SAMPLES_ALPACA, "{\"instruction\": \"a\", \"output\": \"b\"}\n{\"instruction\": \"a\"}\n",
-         ":2: 'output' is missing"},
+         ":2: data-format alpaca expects 'instruction' and 'output'; found 'instruction'"},
         {BL_SAMPLES_ALPACA, "\n\n{\"instruction\": 3, \"output\": \"b\"}\n", ":3"},
         {BL_SAMPLES_ALPACA, "{\"instruction\": \"a\", \"input\": [], \"output\": \"b\"}\n", ":1"},
         {BL_SAMPLES_ALPACA, "{\"instruction\": \"a\", \"output\": \"b\"}\n{\"instr", ":2"},
@@ -174,9 +174,11 @@ static void an_example_that_is_something_else_is_refused_by_file_and_line(void *
          "no turn of the assistant, expected"},
         {BL_SAMPLES_CHAT, "{\"messages\": \"a\"}", "'messages' is no list"},
         {BL_SAMPLES_CHAT, "{\"text\": \"a\"}", "its text has no turn '### Assistant:'"},
-        {BL_SAMPLES_CHAT, "{\"prompt\": \"a\"}", "found none of 'messages', 'conversations', 'text', 'output'"},
+        {BL_SAMPLES_CHAT, "{\"prompt\": \"a\"}",
+         "expects 'messages' or 'conversations' or 'text' or 'output'; found 'prompt'"},
         {BL_SAMPLES_COT, "{\"question\": \"a\", \"answer\": \"5\"}", "neither 'rationale' nor '####'"},
-        {BL_SAMPLES_COT, "{\"question\": \"a\"}", "'answer' is missing"},
+        {BL_SAMPLES_COT, "{\"question\": \"a\"}",
+         ":1: data-format cot expects 'question' and 'answer'; found 'question'"},
         {BL_SAMPLES_COT, "\n", "no lines"},
     };
     (void)state;
@@ -189,6 +191,36 @@ static void an_example_that_is_something_else_is_refused_by_file_and_line(void *
     }
 }
 
+/* A row of every format where another one was asked for: file, line, what was asked, what is there, of which format. */
+static void a_row_of_another_format_is_named(void **state)
+{
+    static const char *const row[] = {
+        [BL_SAMPLES_IDS] = "{\"ids\": [1, 2]}",
+        [BL_SAMPLES_ALPACA] = "{\"instruction\": \"a\", \"output\": \"b\"}",
+        [BL_SAMPLES_CHAT] = "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}",
+        [BL_SAMPLES_COT] = "{\"question\": \"a\", \"rationale\": \"b\", \"answer\": \"c\"}",
+    };
+    char asked[64], found[64];
+    (void)state;
+    for (int f = 0; bl_sample_formats[f]; f++)
+        for (int g = 0; bl_sample_formats[g]; g++) {
+            bl_err e = {0};
+            bl_samples s;
+            if (f == BL_SAMPLES_TEXT || g == BL_SAMPLES_TEXT) continue;   /* any text is one */
+            if (f == BL_SAMPLES_CHAT && g == BL_SAMPLES_ALPACA) continue; /* its output may have turns */
+            bl_status st = read_text(row[g], (bl_sample_format)f, 0, false, &s, &e);
+            if (f == g) {
+                assert_ok(st);
+                bl_samples_free(&s);
+                continue;
+            }
+            assert_int_equal(st, BL_E_FORMAT);
+            snprintf(asked, sizeof asked, "train.jsonl:1: data-format %s expects '", bl_sample_formats[f]);
+            snprintf(found, sizeof found, "', as data-format %s", bl_sample_formats[g]);
+            if (!strstr(e.text, asked) || !strstr(e.text, found)) fail_msg("%s", e.text);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +229,7 @@ int main(void)
         cmocka_unit_test(an_example_whose_prompt_fills_its_length_is_left_out_and_counted),
         cmocka_unit_test(neighbours_share_a_row_while_they_fit),
         cmocka_unit_test(an_example_that_is_something_else_is_refused_by_file_and_line),
+        cmocka_unit_test(a_row_of_another_format_is_named),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -509,7 +509,7 @@ static void a_line_that_is_something_else_is_refused_by_its_number(void **state)
         {"{\"ids\": [1, 2], \"mask\": [1, 2]}\n", ".jsonl:1: mask 2, expected 0 or 1"},
         {"{\"ids\": 3}\n", ".jsonl:1: 'ids' is no list"},
         {"{\"ids\": []}\n", ".jsonl:1: no ids"},
-        {"{\"mask\": []}\n", ".jsonl:1: 'ids' is missing"},
+        {"{\"mask\": []}\n", ".jsonl:1: data-format ids expects 'ids'; found 'mask'"},
         {"{\"ids\": [1], \"weights\": [1]}\n", "weights"},
         {"{\"ids\": [1.5]}\n", ".jsonl:1"},
         {"{\"ids\": [1]}\n{\"ids\": [1\n", ".jsonl:2"},
