@@ -2,6 +2,7 @@
 #include "finetune_fixture.h"
 #include "harness/checkpoint/arch.h"
 #include "harness/checkpoint/peft.h"
+#include "harness/train/settings.h"
 
 /* ---- adapters in the files of peft ---- */
 /* Those that the recordings begin with, of SmolLM2-135M: B is 0, and A of block b and linear k
@@ -299,7 +300,8 @@ static double bits_of(const char *model)
     return bits;
 }
 
-static void adapters_of_eight_bits_are_those_of_the_run_rounded(void **state)
+/* `type`: what adapters are while they are trained. */
+static void rounded_to_eight_bits(const char *type)
 {
     static const char f32[] = "lq-lora:2.75+rank=5+plain+rounds=2+grid-rounds=1";
     bl_err e = {0};
@@ -307,15 +309,15 @@ static void adapters_of_eight_bits_are_those_of_the_run_rounded(void **state)
     bl_checkpoint *c, *again;
     bl_peft *p;
     uint64_t bytes = 0;
+    uint32_t wide = 0; /* bits of the run's numbers that bf16 has not */
     double numbers = 0, weights = 0, bits[3];
-    (void)state;
-    study_write(S.dir, "three.jsonl", lines);
     snprintf(text, sizeof text, "%s+adapters=nf8", f32);
     for (int k = 0; k < 3; k++) { /* the last one reads the second and writes it, with something beside */
         static const char *const out[] = {"@dir/f32", "@dir/nf8", "@dir/more"};
         const char *method = k == 2 ? "lora+rank=1+targets=q_proj" : k ? text : f32;
         ran r = SAY(NULL, "finetune", k == 2 ? "@dir/nf8" : "@model", "--method", method, "--data", "@dir/three.jsonl",
-                    "--steps", "3", "--lr", k == 2 ? "0" : "0.005", "--threads", "1", "-o", out[k]);
+                    "--steps", "3", "--lr", k == 2 ? "0" : "0.005", "--threads", "1", "--adapter-type",
+                    k == 2 ? "fp32" : type, "-o", out[k]);
         expect(&r, 0, NULL);
         ran_free(&r);
         bits[k] = bits_of(out[k]);
@@ -334,12 +336,17 @@ static void adapters_of_eight_bits_are_those_of_the_run_rounded(void **state)
             snprintf(name, sizeof name, "%.*slora_%c", (int)(strlen(t->name) - strlen("weight")), t->name, "AB"[k]);
             const bl_peft_tensor *x = bl_peft_find(p, name);
             assert_non_null(x);
+            for (int64_t v = 0; v < x->rows * x->cols; v++) {
+                uint32_t low;
+                memcpy(&low, &x->value[v], sizeof low);
+                wide |= low & 0xffff;
+            }
             bytes += same_as_packed(c, &t->adapter[0].packed[k], x->value, x->rows * x->cols);
             (void)same_as_packed(again, &u->adapter[0].packed[k], x->value, x->rows * x->cols);
             numbers += (double)(x->rows * x->cols);
         }
     }
-    assert_true(numbers > 0);
+    assert_true(numbers > 0 && (wide != 0) == (strcmp(type, "fp32") == 0));
     /* what is said of bits is what lies there: 4 bytes a number less */
     assert_float_equal(bits[0] - bits[1], (4 * numbers - (double)bytes) * 8 / weights, 1e-9);
     bl_checkpoint_close(c);
@@ -355,6 +362,13 @@ static void adapters_of_eight_bits_are_those_of_the_run_rounded(void **state)
     assert_ok(bl_remove_tree(filled("@dir/f32"), &e));
     assert_ok(bl_remove_tree(filled("@dir/nf8"), &e));
     assert_ok(bl_remove_tree(filled("@dir/more"), &e));
+}
+
+static void adapters_of_eight_bits_are_those_of_the_run_rounded(void **state)
+{
+    (void)state;
+    study_write(S.dir, "three.jsonl", lines);
+    for (size_t i = 0; bl_narrow_types[i]; i++) rounded_to_eight_bits(bl_narrow_types[i]);
 }
 
 /* ---- a base that looks at text ---- */
