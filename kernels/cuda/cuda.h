@@ -130,6 +130,15 @@ bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uin
                        int64_t rows, int64_t out, int64_t in, void *y, bool f32, int64_t ldy, bool accumulate,
                        bl_err *e);
 
+enum { BL_CUDA_INPUT_BYTES = 256 << 20 }; /* rows in f32 that are there at once, where some at a time will do */
+int64_t bl_cuda_widest(const bl_tensor *x, const bl_transform *t, int n_t); /* of x and what each makes of it */
+/* Transforms of rows in f32, from one of two places [rows, wide] to the other and back; *out: where they end. */
+bl_status bl_cuda_turn(bl_backend *be, float *from, float *to, int64_t wide, int64_t rows, const bl_transform *t,
+                       int n_t, float **out, bl_err *e);
+/* T x of rows x in bf16, f32 [rows, widest], in one of the two scratch places. */
+bl_status bl_cuda_transformed(bl_backend *be, const bl_tensor *x, const bl_transform *t, int n_t, float **out,
+                              bl_err *e);
+
 /* ---- the ops, by file ---- */
 /* backend.c */
 void bl_cuda_device_info(const bl_backend *, bl_device_info *);
@@ -166,6 +175,7 @@ bl_status bl_cuda_linear(bl_backend *, const bl_linear_args *, bl_err *);
 bool bl_cuda_integer(const bl_backend *, const bl_linear_args *);
 bool bl_cuda_joins(const bl_backend *, const bl_linear_args *);
 bool bl_cuda_prepares(const bl_backend *be, const bl_linear_args *a);
+/* transform.c */
 bl_status bl_cuda_transform(bl_backend *, const bl_transform_args *, bl_err *);
 /* weight.c */
 bl_status bl_cuda_prepare(bl_backend *, bl_weight *, bl_err *);

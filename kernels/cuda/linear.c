@@ -15,11 +15,10 @@
 #include "cuda.h"
 #include "eight.h"
 #include "mid.h"
-#include "reassemble.h"
 #include "kernels/fmt_table.h"
 
 #define NO_TENSOR "the driver does not describe a weight of %lld x %lld as a tensor"
-enum { SLAB_BYTES = 112 << 20, INPUT_BYTES = 256 << 20 }; /* decoded weights; rows of x in f32 that are ready at once */
+enum { SLAB_BYTES = 112 << 20 }; /* decoded weights */
 
 bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, bool turned,
                        int64_t rows, int64_t out, int64_t in, void *y, bool f32, int64_t ldy, bool accumulate,
@@ -56,109 +55,19 @@ out:
 
 /* ---- the input ---- */
 
-static int64_t widest(const bl_tensor *x, const bl_transform *t, int n_t)
-{
-    int64_t wide = x->dim[1];
-    for (int i = 0; i < n_t; i++) wide = BL_MAX(wide, t[i].out);
-    return wide;
-}
-
-/* Transforms of rows in f32, from one of two places [rows, wide] to the other and back; *out: where they end. */
-static bl_status turn(bl_backend *be, float *from, float *to, int64_t wide, int64_t rows, const bl_transform *t,
-                      int n_t, float **out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_cuda *c = be->own;
-    for (int i = 0; i < n_t; i++) {
-        const void *data = bl_cuda_at(&t[i].data);
-        const int8_t *factor;
-        switch (t[i].kind) {
-        case BL_T_SCALE: bl_cu_scale_rows(c->now, from, wide, data, rows, t[i].in); continue;
-        case BL_T_PERMUTE:
-            if (t[i].data.ndim == 2)
-                bl_cu_reassemble_rows(c->now, from, to, wide, data, t[i].data.dim[0], rows, t[i].in);
-            else bl_cu_permute_rows(c->now, from, wide, to, wide, data, rows, t[i].out);
-            break;
-        case BL_T_ROTATE:
-            bl_cu_rotate_rows(c->now, from, wide, to, wide, data, t[i].data.dim[1], false, rows, t[i].in);
-            break;
-        case BL_T_HADAMARD: {
-            int64_t n = data ? bl_tensor_count(&t[i].data) : t[i].in, order = bl_hadamard_order(n);
-            BL_TRY(bl_cuda_factor(be, order, &factor, e));
-            for (int64_t k = 0; k < t[i].in; k += n) {
-                if (data) bl_cu_scale_rows(c->now, from + k, wide, data, rows, n);
-                bl_cu_hadamard_f32(c->now, from + k, wide, to + k, wide, factor, order, false, rows, n);
-            }
-            break;
-        }
-        }
-        float *done = to;
-        to = from;
-        from = done;
-    }
-    BL_TRY(bl_cuda_launched(be, "transform", e));
-    *out = from;
-out:
-    return st;
-}
-
-/* T x of rows x in bf16, f32 [rows, widest], in one of the two scratch places. */
-static bl_status transformed(bl_backend *be, const bl_tensor *x, const bl_transform *t, int n_t, float **out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_cuda *c = be->own;
-    int64_t rows = x->dim[0], wide = widest(x, t, n_t);
-    void *a, *b = NULL;
-    BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS, (uint64_t)(rows * wide) * sizeof(float), &a, e));
-    if (n_t) BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS2, (uint64_t)(rows * wide) * sizeof(float), &b, e));
-    bl_cu_to_f32(c->now, bl_cuda_at(x), x->stride[0], a, wide, rows, x->dim[1]);
-    BL_TRY(turn(be, a, b, wide, rows, t, n_t, out, e));
-out:
-    return st;
-}
-
-bl_status bl_cuda_transform(bl_backend *be, const bl_transform_args *a, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_cuda *c = be->own;
-    BL_TRY(bl_check_transform(be, a, e));
-    if (a->n_t == 1 && a->t->kind == BL_T_SCALE) {
-        bl_cu_scale_outputs(c->now, &(bl_cu_scaled){.x = bl_cuda_at(&a->x),
-                                                    .y = bl_cuda_at(&a->y),
-                                                    .by = bl_cuda_at(&a->t->data),
-                                                    .ldx = a->x.stride[0],
-                                                    .ldy = a->y.stride[0],
-                                                    .rows = a->x.dim[0],
-                                                    .n = a->x.dim[1]});
-        BL_TRY(bl_cuda_launched(be, "transform", e));
-        goto out;
-    }
-    int64_t wide = widest(&a->x, a->t, a->n_t), at_once = BL_MAX(INPUT_BYTES / (wide * (int64_t)sizeof(float)), 1);
-    for (int64_t r = 0; r < a->x.dim[0]; r += at_once) {
-        int64_t n = BL_MIN(at_once, a->x.dim[0] - r);
-        bl_tensor x = bl_tensor_rows(a->x, r, n), y = bl_tensor_rows(a->y, r, n);
-        float *t;
-        BL_TRY(transformed(be, &x, a->t, a->n_t, &t, e));
-        bl_cu_to_bf16(c->now, t, wide, bl_cuda_at(&y), y.stride[0], n, y.dim[1], 1);
-        BL_TRY(bl_cuda_launched(be, "transform", e));
-    }
-out:
-    return st;
-}
-
 /* A(T x) of all rows as bf16, in scratch; x itself where nothing is done to it. The rows of a range of the whole tensor
  * are looked at together, so all are there in f32. */
 static bl_status input(bl_backend *be, const bl_linear_args *a, bl_tensor *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    int64_t rows = a->x.dim[0], in = a->w[0]->shape.in, wide = widest(&a->x, a->t, a->n_t);
+    int64_t rows = a->x.dim[0], in = a->w[0]->shape.in, wide = bl_cuda_widest(&a->x, a->t, a->n_t);
     const bl_actq *q = &a->act;
     float *t, *range = NULL;
     void *x, *ends;
     *out = a->x;
     if ((!a->n_t && !q->bits) || !rows) return BL_OK;
-    BL_TRY(transformed(be, &a->x, a->t, a->n_t, &t, e));
+    BL_TRY(bl_cuda_transformed(be, &a->x, a->t, a->n_t, &t, e));
     if (q->bits) {
         bool of_all = q->unit == BL_ACT_TENSOR;
         if (of_all && q->scale == 0) {
@@ -208,7 +117,7 @@ static uint64_t low_bytes(int64_t rows, int64_t rank) { return (uint64_t)(rows *
 /* Rows at a time whose products are turned in f32. */
 static int64_t turned_rows(int64_t rows, int64_t out)
 {
-    int64_t at_once = INPUT_BYTES / (out * (int64_t)sizeof(float)) / BL_CU_EIGHT_TILE * BL_CU_EIGHT_TILE;
+    int64_t at_once = BL_CUDA_INPUT_BYTES / (out * (int64_t)sizeof(float)) / BL_CU_EIGHT_TILE * BL_CU_EIGHT_TILE;
     return BL_MIN(rows, BL_MAX(at_once, BL_CU_EIGHT_TILE));
 }
 
@@ -241,8 +150,8 @@ static uint64_t added_bytes(const bl_backend *be, const bl_weight *w, int64_t ra
     return (uint64_t)(rows * eights(w->shape.out)) * sizeof(uint16_t);
 }
 
-/* What the ops of a training pass ask for, by its use: as by_slabs, adapter, transformed, and those of backward.c and
- * solve.c do. */
+/* What the ops of a training pass ask for, by its use: as by_slabs, adapter, bl_cuda_transformed, those of backward.c
+ * and solve.c do. */
 uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args *a)
 {
     const bl_cuda *c = be->own;
@@ -521,10 +430,10 @@ static bl_status codes_input(bl_backend *be, const bl_linear_args *a, const bl_w
     const void *x = bl_cuda_at(&a->x);
     float *t;
     if (f32) {
-        BL_TRY(transformed(be, &a->x, a->t, a->n_t, &t, e));
+        BL_TRY(bl_cuda_transformed(be, &a->x, a->t, a->n_t, &t, e));
         x = t;
     }
-    bl_cu_whole_codes(c->now, x, f32, f32 ? widest(&a->x, a->t, a->n_t) : a->x.stride[0], &to);
+    bl_cu_whole_codes(c->now, x, f32, f32 ? bl_cuda_widest(&a->x, a->t, a->n_t) : a->x.stride[0], &to);
     BL_TRY(bl_cuda_launched(be, "linear", e));
     *codes = to;
 out:
@@ -572,7 +481,7 @@ static bl_status turned(bl_backend *be, const bl_linear_args *a, const by_family
             BL_TRY(bl_cuda_launched(be, "linear", e));
             continue;
         }
-        BL_TRY(turn(be, v, other, out, p.rows, a->s, a->n_s, &done, e));
+        BL_TRY(bl_cuda_turn(be, v, other, out, p.rows, a->s, a->n_s, &done, e));
         if (a->bias[0].buf) bl_cu_add_bias(c->now, done, true, out, bl_cuda_at(&a->bias[0]), p.rows, out);
         bl_cu_put_rows(c->now, done, out, y, whole->f32, whole->ldy, p.rows, out, whole->accumulate);
         BL_TRY(bl_cuda_launched(be, "linear", e));
