@@ -19,28 +19,67 @@ static __device__ __forceinline__ uint32_t two(float low, float high)
     return *(uint32_t *)&h;
 }
 
-/* Scales of a group of a thread's four rows, as they are stored. */
-struct strip_scales {
-    uint32_t s[2 * TILES];
-    float of[2 * TILES]; /* the scale of a scale */
+/* Scales of a thread's four rows, of one group after another: those of the next are read while one is in use. Columns
+ * are counted in pieces, of which a group has `whole`. */
+template <bool TWICE> struct group_scales {
+    uint32_t at[2 * TILES], next[2 * TILES]; /* as they are stored */
+    float of[2 * TILES], now[2 * TILES];     /* the scale of a scale */
+    int group, left, then, whole;            /* pieces that are left of a group, and of the one after it */
+    __device__ __forceinline__ group_scales(const bl_cu_weight &w, const int64_t row[2 * TILES], int from, int columns)
+    {
+        whole = max((int)w.group / columns, 1);
+        group = from / whole;
+        left = 0;
+        then = whole - from % whole;
+#pragma unroll
+        for (int i = 0; i < 2 * TILES; i++) at[i] = (uint32_t)(row[i] * w.groups);
+        read(w);
+    }
+    __device__ __forceinline__ void read(const bl_cu_weight &w)
+    {
+#pragma unroll
+        for (int i = 0; i < 2 * TILES; i++) {
+            const uint32_t k = at[i] + group;
+            if (TWICE) next[i] = ((const uint8_t *)w.scales)[k], of[i] = w.scales2[k / MAP];
+            else if (w.scale_type == 0) next[i] = ((const uint32_t *)w.scales)[k];
+            else next[i] = ((const uint16_t *)w.scales)[k];
+        }
+    }
+    __device__ __forceinline__ float value(const bl_cu_weight &w, int i, const float *map, float offset) const
+    {
+        if (TWICE) return map[next[i]] * of[i] + offset;
+        return w.scale_type == 0   ? __uint_as_float(next[i])
+               : w.scale_type == 1 ? from_f16((uint16_t)next[i])
+                                   : from_bf16((uint16_t)next[i]);
+    }
+    __device__ __forceinline__ void step(const bl_cu_weight &w, const float *map, float offset) /* to the next piece */
+    {
+        if (left == 0) {
+            left = then;
+            then = whole;
+#pragma unroll
+            for (int i = 0; i < 2 * TILES; i++) now[i] = value(w, i, map, offset);
+            if (++group < w.groups) read(w);
+        }
+        left--;
+    }
 };
-template <bool TWICE>
-static __device__ __forceinline__ void read_scales(const bl_cu_weight &w, const uint32_t at[2 * TILES], int group,
-                                                   strip_scales &to)
+
+/* Rows g and g + 8 of B times what the adapter is, of the first eight k and of the others: the first operand of its
+ * products. */
+template <int STEPS>
+static __device__ __forceinline__ void rows_of_b(const bl_cu_beside &b, const int64_t row[2], int t,
+                                                 uint32_t (&f)[STEPS][4])
 {
 #pragma unroll
-    for (int i = 0; i < 2 * TILES; i++) {
-        const uint32_t k = at[i] + group;
-        if (TWICE) to.s[i] = ((const uint8_t *)w.scales)[k], to.of[i] = w.scales2[k / MAP];
-        else if (w.scale_type == 0) to.s[i] = ((const uint32_t *)w.scales)[k];
-        else to.s[i] = ((const uint16_t *)w.scales)[k];
-    }
-}
-template <bool TWICE>
-static __device__ __forceinline__ float scale_of(int type, uint32_t s, float of, const float *map, float offset)
-{
-    if (TWICE) return map[s] * of + offset;
-    return type == 0 ? __uint_as_float(s) : type == 1 ? from_f16((uint16_t)s) : from_bf16((uint16_t)s);
+    for (int k = 0; k < STEPS; k++)
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            const int at = 16 * k + c / 2 * 8;
+            float2 v = make_float2(0, 0);
+            if (at < (int)b.rank) v = *(const float2 *)(b.b + row[c % 2] * b.rank + at + 2 * t);
+            f[k][c] = two(v.x * b.scale, v.y * b.scale);
+        }
 }
 
 template <int BITS, bool TABLE, bool TWICE, int STEPS>
@@ -53,12 +92,12 @@ __global__ void __launch_bounds__(WARPS *WARP, 2)
     __shared__ __align__(16) uint8_t lines[DEPTH][ROWS * LINE];
     const int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, block0 = blockIdx.x * ROWS,
               mine = threadIdx.x / WARP * WARP_ROWS + g, in = (int)w.in, strips = in / STRIP,
-              from = blockIdx.y * strips_each, to = min(from + strips_each, strips), rank = (int)b.rank,
-              strips_a_group = max((int)w.group / STRIP, 1);
+              from = blockIdx.y * strips_each, to = min(from + strips_each, strips), rank = (int)b.rank;
     const bool brings = threadIdx.x < STEPS * 2 * WARP; /* a lane of half of a step */
     const int brought = threadIdx.x / WARP * 8 + 2 * t; /* the first row of A of it */
     const float offset = TWICE ? w.offset[0] : 0;
-    uint32_t fb[TILES][STEPS][4], scales_at[2 * TILES], put_at[2 * TILES];
+    uint32_t fb[TILES][STEPS][4], put_at[2 * TILES];
+    int64_t row[2 * TILES];
     if (TABLE)
         for (int i = threadIdx.x; i < 1 << BITS; i += blockDim.x) table[i] = w.table[i];
     if (TWICE) map[threadIdx.x] = w.map[threadIdx.x];
@@ -87,26 +126,12 @@ __global__ void __launch_bounds__(WARPS *WARP, 2)
     if (there) even = *(const float4 *)a_row, odd = *(const float4 *)(a_row + in);
 #pragma unroll
     for (int i = 0; i < 2 * TILES; i++) { /* past the end the last row is made again */
-        const int row = min(block0 + mine + 8 * i, rows - 1);
-        scales_at[i] = (uint32_t)((row0 + row) * w.groups);
-        put_at[i] = (uint32_t)(row * ldy + 8 * t);
+        row[i] = row0 + min(block0 + mine + 8 * i, rows - 1);
+        put_at[i] = (uint32_t)((row[i] - row0) * ldy + 8 * t);
     }
-    /* Strips that are left of a group, and of the one after it. */
-    int group = from / strips_a_group, left = 0, then = strips_a_group - from % strips_a_group;
-    strip_scales next;
-    float s[2 * TILES];
-    read_scales<TWICE>(w, scales_at, group, next);
+    group_scales<TWICE> scales(w, row, from, STRIP);
 #pragma unroll
-    for (int m = 0; m < TILES; m++)
-#pragma unroll
-        for (int k = 0; k < STEPS; k++)
-#pragma unroll
-            for (int c = 0; c < 4; c++) { /* rows g and g + 8 of the first eight k, of the others */
-                const int at = 16 * k + c / 2 * 8, row = min(block0 + mine + 16 * m + c % 2 * 8, rows - 1);
-                float2 v = make_float2(0, 0);
-                if (at < rank) v = *(const float2 *)(b.b + (row0 + row) * rank + at + 2 * t);
-                fb[m][k][c] = two(v.x * b.scale, v.y * b.scale);
-            }
+    for (int m = 0; m < TILES; m++) rows_of_b(b, row + 2 * m, t, fb[m]);
 
     uint16_t *out = y + from * STRIP;
     for (int window = 0; window * STRIPS < to - from; window++) {
@@ -124,15 +149,7 @@ __global__ void __launch_bounds__(WARPS *WARP, 2)
             if (there && strip + 1 < to) even = *(const float4 *)a_row, odd = *(const float4 *)(a_row + in);
             __syncthreads(); /* what is read here is written again after the next one */
             if (h == 0) bring(window + 2);
-            if (left == 0) {
-                left = then;
-                then = strips_a_group;
-#pragma unroll
-                for (int i = 0; i < 2 * TILES; i++)
-                    s[i] = scale_of<TWICE>(w.scale_type, next.s[i], next.of[i], map, offset);
-                if (++group < w.groups) read_scales<TWICE>(w, scales_at, group, next);
-            }
-            left--;
+            scales.step(w, map, offset);
 #pragma unroll
             for (int k = 0; k < STEPS; k++) {
                 const uint4 l = a[k][0][lane], u = a[k][1][lane];
@@ -148,12 +165,13 @@ __global__ void __launch_bounds__(WARPS *WARP, 2)
 #pragma unroll
             for (int i = 0; i < 2 * TILES; i++) {
                 const auto v = *(const typename codes_of<BITS>::word *)(of + 8 * i * LINE);
-                const int z = TABLE ? 0 : stored_zero(w, row0 + min(block0 + mine + 8 * i, rows - 1), group - 1);
+                const int z = TABLE ? 0 : stored_zero(w, row[i], scales.group - 1);
                 float f[8];
 #pragma unroll
                 for (int j = 0; j < 8; j++) {
                     const uint32_t q = (uint32_t)(v >> j * BITS) & ((1u << BITS) - 1);
-                    f[j] = (TABLE ? table[q] : (float)((int)q - z)) * s[i] + sum[i / 2][j % 4][i % 2 * 2 + j / 4];
+                    f[j] = (TABLE ? table[q] : (float)((int)q - z)) * scales.now[i] +
+                           sum[i / 2][j % 4][i % 2 * 2 + j / 4];
                 }
                 put8(out + put_at[i], f);
             }
@@ -179,10 +197,10 @@ __global__ void __launch_bounds__(GROUPS_OF_FOUR *GROUP, 2)
     const uint32_t tiles = (shared_at(shared) + 1023) / 1024 * 1024, lines = tiles + 2 * TILE_OF_A;
     const int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, block0 = blockIdx.x * TALL,
               mine = threadIdx.x / GROUP * HALVES * GROUP_ROWS + threadIdx.x % GROUP / WARP * 16 + g, in = (int)w.in,
-              from = blockIdx.y * each, n = min(each, in / COLUMNS - from), rank = (int)b.rank,
-              windows_a_group = max((int)w.group / COLUMNS, 1);
+              from = blockIdx.y * each, n = min(each, in / COLUMNS - from), rank = (int)b.rank;
     const float offset = TWICE ? w.offset[0] : 0;
-    uint32_t fb[HALVES][STEPS][4], scales_at[2 * HALVES], put_at[2 * HALVES];
+    uint32_t fb[HALVES][STEPS][4], put_at[2 * HALVES];
+    int64_t row[2 * HALVES];
     if (threadIdx.x < 16) table[threadIdx.x] = w.table[threadIdx.x];
     if (TWICE) map[threadIdx.x] = w.map[threadIdx.x];
 
@@ -236,25 +254,12 @@ __global__ void __launch_bounds__(GROUPS_OF_FOUR *GROUP, 2)
     read_a();
 #pragma unroll
     for (int i = 0; i < 2 * HALVES; i++) { /* past the end the last row is made again */
-        const int row = min(block0 + mine + i / 2 * GROUP_ROWS + i % 2 * 8, rows - 1);
-        scales_at[i] = (uint32_t)((row0 + row) * w.groups);
-        put_at[i] = (uint32_t)(row * ldy + 8 * t);
+        row[i] = row0 + min(block0 + mine + i / 2 * GROUP_ROWS + i % 2 * 8, rows - 1);
+        put_at[i] = (uint32_t)((row[i] - row0) * ldy + 8 * t);
     }
-    int group = from / windows_a_group, left = 0, then = windows_a_group - from % windows_a_group;
-    strip_scales next;
-    float s[2 * HALVES];
-    read_scales<TWICE>(w, scales_at, group, next);
+    group_scales<TWICE> scales(w, row, from, COLUMNS);
 #pragma unroll
-    for (int m = 0; m < HALVES; m++)
-#pragma unroll
-        for (int k = 0; k < STEPS; k++)
-#pragma unroll
-            for (int c = 0; c < 4; c++) { /* rows g and g + 8 of the first eight k, of the others */
-                const int at = 16 * k + c / 2 * 8, row = min(block0 + mine + m * GROUP_ROWS + c % 2 * 8, rows - 1);
-                float2 v = make_float2(0, 0);
-                if (at < rank) v = *(const float2 *)(b.b + (row0 + row) * rank + at + 2 * t);
-                fb[m][k][c] = two(v.x * b.scale, v.y * b.scale);
-            }
+    for (int m = 0; m < HALVES; m++) rows_of_b(b, row + 2 * m, t, fb[m]);
 
     uint16_t *out = y + from * COLUMNS;
     for (int window = 0; window < n; window++, out += COLUMNS) {
@@ -264,15 +269,7 @@ __global__ void __launch_bounds__(GROUPS_OF_FOUR *GROUP, 2)
         if (window + 1 < n) read_a();
         __syncthreads(); /* what is read here is written again after the next one */
         bring(window + 2);
-        if (left == 0) {
-            left = then;
-            then = windows_a_group;
-#pragma unroll
-            for (int i = 0; i < 2 * HALVES; i++)
-                s[i] = scale_of<TWICE>(w.scale_type, next.s[i], next.of[i], map, offset);
-            if (++group < w.groups) read_scales<TWICE>(w, scales_at, group, next);
-        }
-        left--;
+        scales.step(w, map, offset);
         const uint32_t of = lines + (window % DEPTH * TALL + mine) * LINE + 4 * t;
 #pragma unroll
         for (int m = 0; m < HALVES; m++) {
@@ -296,7 +293,7 @@ __global__ void __launch_bounds__(GROUPS_OF_FOUR *GROUP, 2)
                     float f[8];
 #pragma unroll
                     for (int j = 0; j < 8; j++)
-                        f[j] = table[v >> 4 * j & 15] * s[2 * m + i] + sum[4 * h + j / 2][2 * i + j % 2];
+                        f[j] = table[v >> 4 * j & 15] * scales.now[2 * m + i] + sum[4 * h + j / 2][2 * i + j % 2];
                     put8(out + put_at[2 * m + i] + 32 * h, f);
                 }
         }
