@@ -284,7 +284,8 @@ typedef struct bl_device_info {
     int threads;
     uint64_t memory_bytes;
     bool deterministic;
-    char bus[32]; /* where a GPU is, "0000:1a:00.0"; "" of a CPU */
+    char bus[32];         /* where a GPU is, "0000:1a:00.0"; "" of a CPU */
+    uint64_t cache_bytes; /* of a GPU's second level; 0 of a CPU */
 } bl_device_info;
 
 /* Made, used and freed through the table. */

@@ -63,13 +63,15 @@ typedef struct bl_probe {
 typedef struct bl_kernel_facts {
     const char *device, *simd, *blas, *commit, *created, *shape; /* shape: whose layers; texts may be "" */
     int64_t threads, repetitions;
-    double read_bytes_per_second; /* of memory, on the same threads; 0: not measured */
-    double drift;                 /* slowest over fastest repetition of OpenBLAS, median over shapes; 0: not known */
-    double load;                  /* of the machine in the minute before; 0: not known */
-    double peak, peak_integer;    /* operations of f32, of integers, a second in registers, measured, of a GPU in bf16
-                                     of a large product; 0: not known */
-    double clock, memory_clock;   /* MHz of a GPU, medians while kernels and probes were timed; 0: not known */
-    double watts, degrees;        /* the most of it then; 0: not known */
+    double read_bytes_per_second;     /* of memory, on the same threads; 0: not measured */
+    double cache_bytes, copies_bytes; /* of the last level of caches, or a GPU's second; of the copies of a weight that
+                                         comes from memory, 0: there are none; both 0: not known */
+    double drift;               /* slowest over fastest repetition of OpenBLAS, median over shapes; 0: not known */
+    double load;                /* of the machine in the minute before; 0: not known */
+    double peak, peak_integer;  /* operations of f32, of integers, a second in registers, measured, of a GPU in bf16
+                                   of a large product; 0: not known */
+    double clock, memory_clock; /* MHz of a GPU, medians while kernels and probes were timed; 0: not known */
+    double watts, degrees;      /* the most of it then; 0: not known */
     const char *held;       /* all that held the clock of a GPU down, "power cap, heat"; "": nothing, or not known */
     const char *slowed;     /* what of it is a fault of the machine or was set, "heat" */
     const char *driver;     /* of a GPU; "": not known */

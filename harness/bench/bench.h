@@ -25,7 +25,8 @@ typedef struct bl_bench_opts {
     int64_t group, threads, repetitions; /* group 0: 64, -1: whole row; repetitions 0: 5 */
     int64_t act_group;                   /* inputs that share a scale of integer activations; 0: a whole row */
     double min_time;                     /* seconds a measurement; 0: 0.05 */
-    uint64_t cold_bytes;                 /* of the copies of a weight that comes from memory; 0: twice the last cache */
+    uint64_t cold_bytes;                 /* of the copies of a weight that comes from memory; 0: four times the caches,
+                                            or none where memory is too small (bl_kernel_facts) */
     const char *out;    /* directory: kernels.h5 and kernels.json (Google Benchmark's); NULL: nothing is written */
     const char *device; /* NULL: cpu. On others graphs are replayed, and cuBLAS with bf16 weights is the baseline:
                            ratios and drift are of it, kernels.json is in the
@@ -48,11 +49,10 @@ typedef struct bl_bench_result {
     size_t n_left_out; /* how many of kernels x shapes x M were not timed: the kernel does not take them, or they are
                           larger than its timings may be */
     bl_device_info device;
-    uint64_t caches; /* 0; else bytes of the last level caches, which hold the weights that should come from memory:
-                        there is no memory for more of them, and its bandwidth is not measured */
     const char *blas_core; /* the processor that OpenBLAS believes to be on: "Zen" */
     bl_kernel_facts facts; /* where and how; without created, shape, repetitions and convention, which the file has */
 } bl_bench_result;
+enum { BL_MOST_COPIES = 1 << 15 }; /* of a weight that comes from memory; a graph has a product for each */
 /* Every applicable row of the kernel registry at every distinct shape of the block linears x M: correctness first, then
  * time with the weight in cache and from memory, OpenBLAS fp32 between them on the same number of threads. Everything
  * lives in the arena. BL_E_UNSUPPORTED: built without Google Benchmark. */

@@ -148,15 +148,15 @@ void bl_outside_drop(const bl_kernel *k);
 typedef struct bl_copies {
     bl_weight *w;
     float *host;      /* [n, floats], in place of w */
-    size_t n, floats; /* n: two at least */
+    size_t n, floats; /* n: two at least; 0: there would be too many */
     size_t at;
 } bl_copies;
 /* The third level caches of all processors together, each once however many share it, as /sys/devices/system/cpu says;
  * 0: not known. */
 uint64_t bl_last_caches(const char *cpus);
-/* Twice the caches, 64 MiB at least, but no more than an eighth of the memory, which may be less than the caches. */
+/* Four times the caches, 64 MiB at least; 0: that is more than an eighth of the memory, where that is known (not 0). */
 uint64_t bl_copies_bytes(uint64_t caches, uint64_t memory);
-/* As many copies as have about `bytes` together; two at least. */
+/* As many copies as have `bytes` together, and two; none where bytes is 0 or they were more than BL_MOST_COPIES. */
 bl_status bl_copies_of_weight(bl_backend *be, const bl_weight *w, uint64_t bytes, bl_copies *out, bl_err *e);
 bl_status bl_copies_of_floats(const float *w, size_t n, uint64_t bytes, bl_copies *out, bl_err *e);
 size_t bl_copies_next(bl_copies *c); /* index of the copy that was not used for longest */

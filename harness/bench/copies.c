@@ -1,5 +1,6 @@
-/* copies.c - one weight many times, more than the caches hold: whoever goes from one copy to the next finds nothing of
- * it in a cache, as a model that multiplies by one layer after another does.
+/* copies.c - one weight many times, four times what the caches hold: whoever goes from one copy to the next finds
+ * nothing of it in a cache, as a model that multiplies by one layer after another does. Where that cannot be, there are
+ * none.
  */
 #include "bench_impl.h"
 #include <stdio.h>
@@ -43,8 +44,8 @@ uint64_t bl_last_caches(const char *cpus)
 
 uint64_t bl_copies_bytes(uint64_t caches, uint64_t memory)
 {
-    const uint64_t least = 64 << 20, wanted = BL_MAX(2 * caches, least);
-    return wanted <= memory / 8 ? wanted : BL_MAX(memory / 8, least);
+    const uint64_t least = 64 << 20, wanted = BL_MAX(4 * caches, least);
+    return memory && wanted > memory / 8 ? 0 : wanted;
 }
 
 void bl_copies_free(bl_copies *c)
@@ -55,8 +56,11 @@ void bl_copies_free(bl_copies *c)
     *c = (bl_copies){0};
 }
 
-/* Weights of less than 30 kB are of no layer, and their copies would be too many. */
-static size_t how_many(uint64_t all, uint64_t each) { return (size_t)BL_MIN(all / BL_MAX(each, 1u) + 2, 2048u); }
+static size_t how_many(uint64_t all, uint64_t each)
+{
+    const uint64_t n = all / BL_MAX(each, 1u) + 2;
+    return all && n <= BL_MOST_COPIES ? (size_t)n : 0;
+}
 
 bl_status bl_copies_of_weight(bl_backend *be, const bl_weight *w, uint64_t all, bl_copies *out, bl_err *e)
 {
@@ -64,6 +68,7 @@ bl_status bl_copies_of_weight(bl_backend *be, const bl_weight *w, uint64_t all, 
     bl_copies c = {.n = how_many(all, bl_weight_bytes(w))};
     void *bytes = NULL;
 
+    if (!c.n) goto out;
     if (!(c.w = bl_new(c.n, sizeof *c.w, e))) return BL_E_NOMEM;
     for (size_t i = 0; i < c.n; i++) {
         BL_TRY(bl_weight_new(be, w->format, &w->shape, &c.w[i], e));
@@ -79,10 +84,10 @@ bl_status bl_copies_of_weight(bl_backend *be, const bl_weight *w, uint64_t all, 
         for (size_t i = 0; i < c.n; i++) BL_TRY(be->ops->upload(be, &c.w[i].part[k], bytes, e));
     }
     BL_TRY(be->ops->sync(be, e));
-    *out = c;
 out:
     bl_free(bytes);
     if (st != BL_OK) bl_copies_free(&c);
+    *out = c;
     return st;
 }
 
@@ -90,7 +95,7 @@ bl_status bl_copies_of_floats(const float *w, size_t n, uint64_t all, bl_copies 
 {
     bl_copies c = {.n = how_many(all, n * sizeof *w), .floats = n};
 
-    if (!(c.host = bl_new(c.n * n, sizeof *w, e))) return BL_E_NOMEM;
+    if (c.n && !(c.host = bl_new(c.n * n, sizeof *w, e))) return BL_E_NOMEM;
     for (size_t i = 0; i < c.n; i++) memcpy(c.host + i * n, w, n * sizeof *w);
     *out = c;
     return BL_OK;

@@ -2,15 +2,15 @@
  * weights.
  *
  * Times are those of replayed graphs (replays.c). From memory: every product has another copy of the weight, more of
- * them than four second-level caches hold; in cache: one weight again and again. cuBLAS is timed before and after the
- * kernels of a shape; the faster counts.
+ * them than four second-level caches hold, or there is no such time; in cache: one weight again and again. cuBLAS is
+ * timed before and after the kernels of a shape; the faster counts.
  */
 #include "bench_impl.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { COPIES_BYTES = 256 << 20, IN_CACHE = 16 };
+enum { IN_CACHE = 16 };
 
 typedef struct bench {
     const bl_bench_opts *o;
@@ -87,7 +87,7 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
     for (size_t i = 0; i < o->n_m; i++) {
         bool right;
         double nmse;
-        bl_times cold, warm;
+        bl_times cold = {0}, warm;
         if (!takes[i]) continue;
         bl_kernel_case c = view(b, k, &full, o->m[i]);
         BL_TRY(judge(b, k, &c, &right, &nmse, e));
@@ -108,7 +108,7 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
                              .nmse = nmse};
         if (o->check) continue;
         bl_outside_rotate(k, true);
-        BL_TRY(bl_replays_time(&b->replays, k, &c, copies.w, copies.n, copies.n, &cold, e));
+        if (copies.n) BL_TRY(bl_replays_time(&b->replays, k, &c, copies.w, copies.n, copies.n, &cold, e));
         bl_outside_rotate(k, false);
         BL_TRY(bl_replays_time(&b->replays, k, &c, &full.w, IN_CACHE, 1, &warm, e));
         const char *held[] = {bl_clocks_held(warm.look.held, b->a, e), bl_clocks_held(cold.look.held, b->a, e)};
@@ -130,7 +130,8 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
         r->gflops = bl_kernel_flops(&c.shape) / warm.median / 1e9;
         r->repeat[0] = warm.repeat;
         r->repeat[1] = cold.repeat;
-        r->n_repeat[0] = r->n_repeat[1] = o->repetitions;
+        r->n_repeat[0] = o->repetitions;
+        r->n_repeat[1] = copies.n ? o->repetitions : 0;
     }
 out:
     bl_outside_drop(k);
@@ -145,6 +146,9 @@ static bl_kernel_row *row_of(bench *b, size_t from, size_t to, const char *kerne
         if (b->r.row[i].m == m && strcmp(b->r.row[i].kernel, kernel) == 0) return &b->r.row[i];
     return NULL;
 }
+
+/* The time that counts: from memory, where it is one. */
+static double told(const bl_kernel_row *r) { return r->cold > 0 ? r->cold : r->seconds; }
 
 static bl_status time_shape(bench *b, const bl_kernel *base, const bl_kernel *const *kernel, size_t n,
                             const bl_kernel_shape *s, bl_err *e)
@@ -162,15 +166,16 @@ static bl_status time_shape(bench *b, const bl_kernel *base, const bl_kernel *co
     for (size_t i = last; i < b->r.n; i++) {
         bl_kernel_row *before = row_of(b, first, last, base->name, b->r.row[i].m), *after = &b->r.row[i];
         if (!before) continue;
-        b->r.facts.drift = fmax(b->r.facts.drift, fmax(before->cold / after->cold, after->cold / before->cold));
-        if (after->cold < before->cold) *before = *after;
+        const double was = told(before), is = told(after);
+        b->r.facts.drift = fmax(b->r.facts.drift, fmax(was / is, is / was));
+        if (is < was) *before = *after;
     }
     b->r.n = last;
     for (size_t i = first; i < last; i++) {
         bl_kernel_row *r = &b->r.row[i], *blas = row_of(b, first, last, base->name, r->m);
         if (!blas) continue;
         r->ratio = blas->seconds / r->seconds;
-        r->cold_ratio = blas->cold / r->cold;
+        if (r->cold > 0) r->cold_ratio = blas->cold / r->cold;
     }
 out:
     return st;
@@ -186,10 +191,10 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
     const bl_kernel **mine, *base;
     bl_text json = {0};
     size_t n_mine = 0;
-    o.cold_bytes = o.cold_bytes ? o.cold_bytes : COPIES_BYTES;
     if (!(mine = bl_alloc(a, n, sizeof *mine, e))) return BL_E_NOMEM;
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o.device}, &b.be, e));
     b.be->ops->device_info(b.be, &b.r.device);
+    if (!o.cold_bytes) o.cold_bytes = bl_copies_bytes(b.r.device.cache_bytes, b.r.device.memory_bytes);
     for (size_t i = 0; i < n; i++)
         if (strcmp(kernel[i]->family->backend, b.be->ops->name) == 0) mine[n_mine++] = kernel[i];
     base = bl_bench_base(b.be);
@@ -206,13 +211,16 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
     }
     b.watch = (bl_watch){.be = b.be, .a = a, .to = &b.r.facts};
     if (!o.check) BL_TRY(bl_watch_open(&b.watch, e));
+    b.r.facts.cache_bytes = (double)b.r.device.cache_bytes;
+    b.r.facts.copies_bytes = (double)o.cold_bytes;
     b.replays = (bl_replays){.be = b.be, .a = a, .clocks = b.watch.clocks, .repetitions = o.repetitions};
     BL_TRY(bl_replays_open(&b.replays, e));
     for (size_t i = 0; i < n_shapes; i++) BL_TRY(time_shape(&b, base, mine, n_mine, &shape[i], e));
     BL_TRY(bl_watch_end(&b.watch, e));
     for (size_t i = 0; i < b.r.n && !o.check; i++) {
         bl_kernel_row *r = &b.r.row[i];
-        if (b.r.facts.read_bytes_per_second > 0) r->of_memory = r->bytes / r->cold / b.r.facts.read_bytes_per_second;
+        if (b.r.facts.read_bytes_per_second > 0 && r->cold > 0)
+            r->of_memory = r->bytes / r->cold / b.r.facts.read_bytes_per_second;
         const bl_kernel *k = bl_kernel_find(r->kernel);
         if (b.r.facts.peak > 0 && k && !k->abits) r->of_peak = r->gflops * 1e9 / b.r.facts.peak;
     }

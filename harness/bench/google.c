@@ -53,6 +53,7 @@ bl_status bl_bench_google(const bl_bench_result *r, bl_text *out, bl_err *e)
         for (int cold = 0; cold < 2; cold++) {
             const bl_kernel_row *x = &r->row[i];
             char run_name[256], name[272];
+            if (!x->n_repeat[cold]) continue;
             bl_bench_case_name(x->kernel, x->m, x->out, x->in, cold, run_name);
             snprintf(name, sizeof name, "%s_median", run_name);
             for (int64_t k = 0; k < x->n_repeat[cold]; k++)

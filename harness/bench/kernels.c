@@ -332,8 +332,11 @@ static bl_status begin(void *ctx, bool *skip, bl_err *e)
         {"cores", (double)b->o->threads, false},
     };
     memcpy(b->c[t - b->t].counter, counter, sizeof counter);
-    if (t->cold) BL_TRY(hold_copies(t, e));
-    BL_TRY(warm_up(t, e));
+    if (t->cold) {
+        BL_TRY(hold_copies(t, e));
+        *skip = !b->copies.n;
+    }
+    if (!*skip) BL_TRY(warm_up(t, e));
 out:
     return st;
 }
@@ -511,11 +514,8 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o.threads, .isa = o.isa}, &b.be, e));
     b.be->ops->device_info(b.be, &r.device);
     o.threads = r.device.threads;
-    if (!o.cold_bytes) {
-        const uint64_t caches = bl_last_caches("/sys/devices/system/cpu");
-        o.cold_bytes = bl_copies_bytes(caches, r.device.memory_bytes);
-        if (o.cold_bytes <= caches) r.caches = caches;
-    }
+    const uint64_t caches = bl_last_caches("/sys/devices/system/cpu");
+    if (!o.cold_bytes) o.cold_bytes = bl_copies_bytes(caches, r.device.memory_bytes);
     r.blas_core = bl_blas_core();
     bl_blas_threads(r.device.threads, &r.device);
     BL_TRY(find_shapes(&b, e));
@@ -535,8 +535,10 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
         *out = r;
         goto out;
     }
-    watch = (bl_watch){.be = b.be, .a = a, .cold_bytes = r.caches ? 0 : o.cold_bytes, .to = &r.facts};
+    watch = (bl_watch){.be = b.be, .a = a, .cold_bytes = o.cold_bytes, .to = &r.facts};
     BL_TRY(bl_watch_open(&watch, e));
+    r.facts.cache_bytes = (double)caches;
+    r.facts.copies_bytes = (double)o.cold_bytes;
     b.started = bl_now();
     BL_TRY(name_cases(&b, e));
     const char *context[] = {"bitladder", BL_VERSION,     "commit", BL_BUILD_COMMIT, "simd", r.device.simd,

@@ -30,7 +30,8 @@ static const struct field {
      false},
     {"seconds_min", "s", BL_COL_REAL, 1, AT(seconds_min), "the same, least over the repetitions", false},
     {"seconds_max", "s", BL_COL_REAL, 1, AT(seconds_max), "the same, most over the repetitions", true},
-    {"cold_seconds", "s", BL_COL_REAL, 1, AT(cold), "wall time of one call, weight from memory, median", true},
+    {"cold_seconds", "s", BL_COL_REAL, 1, AT(cold),
+     "wall time of one call, weight from memory, median; 0: its copies would be too many", true},
     {"cold_seconds_min", "s", BL_COL_REAL, 1, AT(cold_min), "the same, least over the repetitions", true},
     {"cold_seconds_max", "s", BL_COL_REAL, 1, AT(cold_max), "the same, most over the repetitions", true},
     {"clock_mhz", "MHz", BL_COL_REAL, 1, AT(clock), "of a GPU in the middle of the repetitions in cache; 0: not known",
@@ -179,6 +180,8 @@ bl_status bl_bench_write_facts(bl_record *rec, const bl_kernel_facts *f, bl_err 
     BL_TRY(bl_record_real(rec, "run/heat_celsius", f->degrees, "degC", e));
     BL_TRY(bl_record_real(rec, "run/drift", f->drift, "1", e));
     BL_TRY(bl_record_real(rec, "run/load", f->load, "1", e));
+    BL_TRY(bl_record_real(rec, "run/cache_bytes", f->cache_bytes, "byte", e));
+    BL_TRY(bl_record_real(rec, "run/copies_bytes", f->copies_bytes, "byte", e));
     BL_TRY(write_probes(rec, f, e));
 out:
     return st;
@@ -318,6 +321,8 @@ bl_status bl_bench_read_facts(const bl_shard *s, bl_arena *a, bl_kernel_facts *f
     } real[] = {{"run/read_bytes_per_second", &f->read_bytes_per_second},
                 {"run/drift", &f->drift},
                 {"run/load", &f->load},
+                {"run/cache_bytes", &f->cache_bytes},
+                {"run/copies_bytes", &f->copies_bytes},
                 {"run/peak_flop_per_second", &f->peak},
                 {"run/peak_integer_per_second", &f->peak_integer},
                 {"run/clock_mhz", &f->clock},
@@ -584,6 +589,7 @@ bl_status bl_bench_layers(const bl_kernel_row *row, size_t n, bool json, bl_text
     for (size_t i = 0; i < n; i++) {
         double cold = 0, warm = 0, base_cold = 0, base_warm = 0;
         int64_t products = 0;
+        bool whole = true;
         size_t first = i;
         for (size_t k = n; k-- > 0;) {
             const bl_kernel_row *x = &row[k];
@@ -594,7 +600,9 @@ bl_status bl_bench_layers(const bl_kernel_row *row, size_t n, bool json, bl_text
             warm += x->seconds;
             base_cold += x->cold * x->cold_ratio;
             base_warm += x->seconds * x->ratio;
+            whole = whole && x->cold > 0;
         }
+        if (!whole) cold = 0;                  /* a sum without one of them is none */
         if (first != i || !products) continue; /* this one is in the sum of a row before it */
         int abits = bl_kernel_find(row[i].kernel)->abits;
         if (!json) {

@@ -413,11 +413,8 @@ static bl_status open_watch(scoring *s, bl_err *e)
     s->be->ops->device_info(s->be, &device);
     if (s->blas) bl_blas_threads(device.threads, &device);
     s->watch = (bl_watch){.be = s->be, .a = s->a, .rest = REST_SECONDS, .to = &s->facts};
-    if (s->cpu && s->o->out) {
-        const uint64_t caches = bl_last_caches("/sys/devices/system/cpu"),
-                       bytes = bl_copies_bytes(caches, device.memory_bytes);
-        if (bytes > caches) s->watch.cold_bytes = bytes;
-    }
+    if (s->cpu && s->o->out)
+        s->watch.cold_bytes = bl_copies_bytes(bl_last_caches("/sys/devices/system/cpu"), device.memory_bytes);
     BL_TRY(bl_watch_open(&s->watch, e));
     if (s->cpu && !s->blas) s->facts.blas = "";
     s->facts.shape = s->o->model;

@@ -86,6 +86,17 @@ static bl_status rows_list(const char *text, int64_t *m, size_t *n, bl_err *e)
     return *n ? BL_OK : bl_fail(e, BL_E_CONFIG, "--rows is empty");
 }
 
+/* Why rows have no time from memory. */
+static void not_from_memory(const bl_bench_result *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n; i++) n += r->row[i].cold <= 0;
+    if (n)
+        printf("%zu rows have no time from memory: four times what the caches hold (%.0f MB) are more copies of the "
+               "weight than an eighth of the memory has, or than %d.\n",
+               n, r->facts.cache_bytes / 1e6, BL_MOST_COPIES);
+}
+
 static bl_status none_wrong(const bl_bench_result *r, bl_err *e)
 {
     const bl_kernel_wrong *w = r->wrong;
@@ -148,13 +159,16 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
         bl_bench_clocks(&r.facts, &t);
         BL_TRY(bl_text_check(&t, e));
         fputs(t.n ? t.s : "", stdout);
-        printf("max: of %.0f GB/s with which cuBLAS reads a bf16 weight of half a GiB for one row, and of %.0f TFLOP/s "
-               "that it does of many rows, both measured in this call.\n"
-               "memory: each product of a graph has another copy of the weight, more of them than four second-level "
-               "caches hold; cache: one weight. cuBLAS: its time with bf16 weights in the same run over the kernel's; "
-               "it was timed before and after the others, at most %.1f %% apart. spread: slowest over fastest replay "
-               "in cache.\n",
-               r.facts.read_bytes_per_second / 1e9, r.facts.peak / 1e12, 100 * (r.facts.drift - 1));
+        printf(
+            "max: of %.0f GB/s with which cuBLAS reads a bf16 weight of half a GiB for one row, and of %.0f TFLOP/s "
+            "that it does of many rows, both measured in this call.\n"
+            "memory: each product of a graph has another copy of the weight, all of them %.0f MB or more where the "
+            "second-level cache has %.0f; cache: one weight. cuBLAS: its time with bf16 weights in the same run over "
+            "the kernel's; it was timed before and after the others, at most %.1f %% apart. spread: slowest over "
+            "fastest replay in cache.\n",
+            r.facts.read_bytes_per_second / 1e9, r.facts.peak / 1e12, r.facts.copies_bytes / 1e6,
+            r.facts.cache_bytes / 1e6, 100 * (r.facts.drift - 1));
+        not_from_memory(&r);
     } else if (!o->common.quiet && !o->common.json) {
         char read[64] = "", scales[64] = "one scale a row";
         if (o->act_group) snprintf(scales, sizeof scales, "a scale for %lld inputs", (long long)o->act_group);
@@ -173,10 +187,7 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
             printf("Not a quiet machine: OpenBLAS itself was %.2f times slower in one repetition than in another "
                    "(neighbours, or a processor that slows down; load %.1f before).\n",
                    r.facts.drift, r.facts.load);
-        if (r.caches)
-            printf("The caches of the third level hold %.0f MB, and an eighth of the memory is no more: weights that "
-                   "should come from memory may be in one, so their share of its bandwidth is not told.\n",
-                   (double)r.caches / 1e6);
+        not_from_memory(&r);
         if (r.n_left_out)
             printf("%zu combinations are left out: a kernel is for few rows or for many, and the plain reference only "
                    "runs small products.\n",

@@ -149,6 +149,7 @@ void bl_cuda_device_info(const bl_backend *be, bl_device_info *out)
     cudaRuntimeGetVersion(&runtime);
     *out = (bl_device_info){.threads = c->about.multiProcessorCount,
                             .memory_bytes = c->about.totalGlobalMem,
+                            .cache_bytes = (uint64_t)BL_MAX(c->about.l2CacheSize, 0),
                             .deterministic = be->opts.deterministic};
     snprintf(out->name, sizeof out->name, "%.120s", c->about.name);
     snprintf(out->bus, sizeof out->bus, "%04x:%02x:%02x.0", (unsigned)c->about.pciDomainID, (unsigned)c->about.pciBusID,

@@ -65,10 +65,30 @@ static void a_check_of_every_kernel_finds_none_wrong_and_has_no_times(void **sta
     bl_arena_free(a);
 }
 
+/* The smallest layer of SmolLM2-135M at one bit. */
+static void copies_are_four_second_level_caches_and_are_timed(void **state)
+{
+    (void)state;
+    BL_NEEDS_GPU;
+    bl_bench_opts o = quick;
+    bl_bench_result r;
+    bl_arena *a;
+    assert_ok(bl_arena_new(&a, &e));
+    o.shape = "192x576";
+    o.filter = "stream_int1_cuda";
+    o.cold_bytes = 0;
+    assert_ok(bl_bench_kernels(&o, a, &r, &e));
+    assert_true(r.facts.cache_bytes > 0 && r.facts.copies_bytes >= 4 * r.facts.cache_bytes);
+    assert_int_equal(r.n, 2 * BL_COUNT(rows));
+    for (size_t i = 0; i < r.n; i++) assert_true(r.row[i].cold > 0);
+    bl_arena_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kernel_that_is_wrong_in_the_outputs_that_are_timed_is_not_timed),
+        cmocka_unit_test(copies_are_four_second_level_caches_and_are_timed),
         cmocka_unit_test(a_check_of_every_kernel_finds_none_wrong_and_has_no_times),
     };
     return gpu_run_tests("bench_kernels", tests);

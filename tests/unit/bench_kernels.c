@@ -185,6 +185,69 @@ static void an_output_that_is_left_out_is_noticed_wherever_it_is(void **state)
     bl_arena_free(a);
 }
 
+/* The smallest layer of SmolLM2-135M, at one bit, beside the second-level caches of an A100, an H200 and an RTX 6000
+ * Ada: the copies that are made are four times as much, on an Ada too many. */
+static void copies_of_the_smallest_layer_are_four_caches(void **state)
+{
+    static const uint64_t mib = 1 << 20, cache[] = {40, 60, 96};
+    bl_err e = {0};
+    bl_backend *be = NULL;
+    bl_weight w;
+    (void)state;
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, &e));
+    assert_ok(bl_weight_new(be, bl_format_find("int1"),
+                            &(bl_shape){.out = 192, .in = 576, .group = 128, .zero = BL_ZERO_NONE, .scale = BL_F16}, &w,
+                            &e));
+    for (size_t i = 0; i < BL_COUNT(cache); i++) {
+        const uint64_t all = bl_copies_bytes(cache[i] * mib, 40960 * mib);
+        bl_copies copies;
+        assert_int_equal(all, 4 * cache[i] * mib);
+        assert_ok(bl_copies_of_weight(be, &w, all, &copies, &e));
+        assert_true(copies.n * bl_weight_bytes(&w) >= all);
+        bl_copies_free(&copies);
+    }
+    bl_weight_free(&w);
+    bl_backend_close(be);
+}
+
+/* A weight that no memory is there for many times is timed in cache alone, and nothing stands for the other time. */
+static void what_cannot_come_from_memory_has_no_time_from_there(void **state)
+{
+    bl_err e = {0};
+    bl_arena *a = NULL;
+    const bl_kernel *k = bl_kernel_find("linear_int4_ref"), *list[] = {k};
+    bl_bench_result r;
+    bl_text text = {0};
+    char *json = NULL;
+    size_t n;
+    const char *dir = test_dir();
+    bl_bench_opts o = quick(NULL, dir);
+    (void)state;
+    NEEDS_BENCHMARK();
+    a = arena();
+    o.shape = "8x64";
+    o.n_m = 1;
+    o.cold_bytes = 1 << 28; /* of 300 bytes each */
+    assert_ok(bl_bench_list(&o, list, 1, a, &r, &e));
+    assert_int_equal(r.n, 2);
+    for (size_t i = 0; i < r.n; i++) {
+        assert_true(r.row[i].seconds > 0 && r.row[i].n_repeat[0] == 2);
+        assert_true(r.row[i].cold == 0 && r.row[i].cold_ratio == 0 && r.row[i].of_memory == 0);
+        assert_int_equal(r.row[i].n_repeat[1], 0);
+    }
+    assert_true(r.facts.copies_bytes == 1 << 28);
+    assert_ok(bl_bench_table(r.row, r.n, false, &text, &e));
+    assert_non_null(strstr(text.s, "|           |       |      |          |"));
+    bl_text_free(&text);
+    char *path = bl_join(dir, BL_BENCH_JSON, &e);
+    assert_ok(bl_read_file(path, 1 << 24, &json, &n, &e));
+    assert_null(strstr(json, "nan"));
+    bl_free(json);
+    bl_free(path);
+    bl_remove_tree(dir, &e);
+    bl_arena_free(a);
+}
+
 static void a_kernel_that_fails_stops_the_bench_and_leaves_nothing(void **state)
 {
     bl_err e = {0};
@@ -425,7 +488,7 @@ static void the_report_of_google_benchmark_has_every_row_with_its_counters(void 
 
 /* ---- weights that come from memory ---- */
 /* Two processors share 16 MiB, the others have their own; numbers between them are off. */
-static void copies_are_twice_what_all_the_last_caches_hold(void **state)
+static void copies_are_four_times_what_all_the_last_caches_hold(void **state)
 {
     static const struct {
         int cpu;
@@ -448,10 +511,10 @@ static void copies_are_twice_what_all_the_last_caches_hold(void **state)
     assert_ok(bl_remove_tree(dir, &e));
 
     const uint64_t mib = 1 << 20;
-    assert_int_equal(bl_copies_bytes(300 * mib, 16384 * mib), 600 * mib);
+    assert_int_equal(bl_copies_bytes(300 * mib, 16384 * mib), 1200 * mib);
     assert_int_equal(bl_copies_bytes(0, 16384 * mib), 64 * mib);
-    assert_int_equal(bl_copies_bytes(300 * mib, 2048 * mib), 256 * mib); /* not cold, and it is said */
-    assert_int_equal(bl_copies_bytes(300 * mib, 0), 64 * mib);
+    assert_int_equal(bl_copies_bytes(300 * mib, 2048 * mib), 0); /* not cold, so not timed */
+    assert_int_equal(bl_copies_bytes(300 * mib, 0), 1200 * mib);
 }
 
 static void copies_of_a_weight_are_the_weight_and_more_than_a_cache(void **state)
@@ -485,6 +548,12 @@ static void copies_of_a_weight_are_the_weight_and_more_than_a_cache(void **state
     bl_free(first);
     bl_free(other);
     bl_copies_free(&copies);
+    for (int none = 0; none < 2; none++) { /* no memory for copies; too many of them */
+        assert_ok(bl_copies_of_weight(be, &c.w, none ? BL_MOST_COPIES * bl_weight_bytes(&c.w) : 0, &copies, &e));
+        assert_int_equal(copies.n, 0);
+        assert_ok(bl_copies_of_floats(w, 12, none ? BL_MOST_COPIES * sizeof w : 0, &copies, &e));
+        assert_int_equal(copies.n, 0);
+    }
     bl_kernel_release(be, &c);
     bl_backend_close(be);
 
@@ -651,6 +720,8 @@ int main(void)
         cmocka_unit_test(a_wrong_kernel_is_named_and_not_timed),
         cmocka_unit_test(a_check_names_what_is_wrong_and_times_nothing),
         cmocka_unit_test(an_output_that_is_left_out_is_noticed_wherever_it_is),
+        cmocka_unit_test(copies_of_the_smallest_layer_are_four_caches),
+        cmocka_unit_test(what_cannot_come_from_memory_has_no_time_from_there),
         cmocka_unit_test(a_kernel_that_fails_stops_the_bench_and_leaves_nothing),
         cmocka_unit_test(every_distinct_layer_shape_is_timed_once_for_each_number_of_rows),
         cmocka_unit_test(integer_activations_have_the_scales_that_are_asked_for),
@@ -661,7 +732,7 @@ int main(void)
         cmocka_unit_test(the_report_of_google_benchmark_has_every_row_with_its_counters),
         cmocka_unit_test(timings_of_a_device_have_the_form_of_google_benchmark),
         cmocka_unit_test(a_directory_without_timings_has_none_and_a_broken_file_is_noticed),
-        cmocka_unit_test(copies_are_twice_what_all_the_last_caches_hold),
+        cmocka_unit_test(copies_are_four_times_what_all_the_last_caches_hold),
         cmocka_unit_test(copies_of_a_weight_are_the_weight_and_more_than_a_cache),
         cmocka_unit_test(tables_have_one_line_a_row),
     };
