@@ -1,7 +1,8 @@
-"""Decoding, prompts and memory on this CPU beside llama.cpp, and one product of one row beside OpenBLAS.
+"""Decoding, prompts and memory on this CPU beside llama.cpp, and products of one row and of 512 beside OpenBLAS.
 
     python cpu_peers.py BITLADDER SMOL.gguf [--other QWEN.gguf|synth:SHAPE] [--rounds 5] [--threads 2] [--out FILE.md]
                         [--keep DIR] [--wrap COMMAND] [--instructions avx2]
+    python cpu_peers.py BITLADDER [--threads 2] [--wrap COMMAND] [--instructions avx2]     the products alone
 
 llama.cpp is llama-cpp-python 0.3.36, which is built here for this processor in a temporary environment where the Python
 that runs this has none (LLAMA_CPP_LIB_PATH: a folder with other libraries of it). With --instructions avx2 neither side
@@ -46,9 +47,11 @@ ROWS = [
     ("SmolLM2-135M, fp32", "F32", "fp32", 1.0, 1.1),
 ]
 OTHER = [("8-bit activations", None, "a8+head", 1.0, 1.1), ("fp32 activations", None, "base", 1.0, 1.1)]
-# weights, activations, kernels, asked
-PRODUCTS = [("int4", "8 bits", "lanes_w4a8_*", 5), ("int4", "fp32", "lanes_int4_*", 4),
-            ("int2", "8 bits", "lanes_w2a8_*", 8), ("int1", "8 bits", "lanes_w1a8_*", 9)]
+# rows, weights, activations, kernels, asked
+PRODUCTS = [(1, "int4", "8 bits", "lanes_w4a8_*", 5), (1, "int4", "fp32", "lanes_int4_*", 4),
+            (1, "int2", "8 bits", "lanes_w2a8_*", 8), (1, "int2", "fp32", "lanes_int2_*", 4),
+            (1, "int1", "8 bits", "lanes_w1a8_*", 9), (512, "int8", "8 bits", "gemm_w8a8_*", 1.3),
+            (512, "int4", "8 bits", "gemm_w4a8_*", 1.3), (512, "int2", "8 bits", "gemm_w2a8_*", 1.3)]
 # inputs that share a scale of activations of 8 bits; 0: all of a row
 SCALES = [(0, ", one scale"), (32, ", one for 32")]
 
@@ -269,14 +272,9 @@ def against(ratio, asked):
     return "%.2f%s" % (ratio, "" if asked is None else " (%s)" % asked)
 
 
-def report(o, done, used, kernels):
-    cpu = record.cpuinfo("model name")
-    version = run([o.bitladder, "--version"]).splitlines()[0]
-    out = ["# Beside llama.cpp and OpenBLAS on a CPU", "",
-           "Made by `tests/tools/cpu_peers.py` on %s; %s, %d threads%s; %s, %s, built with %s." % (
-               datetime.date.today(), cpu, o.threads, ", neither side with more than AVX2" if o.instructions else "",
-               version, PINNED, built(done[0][1][0][0]["built"])),
-           "Both sides in turn on the same file, %d rounds, the fastest of each. In brackets: what was asked. A prompt"
+def models(o, done, used):
+    """Lines of what is done with whole models."""
+    out = ["Both sides in turn on the same file, %d rounds, the fastest of each. In brackets: what was asked. A prompt"
            " has" % o.rounds, "512 tokens and ends with the last logits; of fp32 bitladder computes all 512.", "",
            "| model | llama.cpp | bitladder | decode, tokens/s | | ratio | prompt, tokens/s | | ratio |",
            "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
@@ -287,21 +285,44 @@ def report(o, done, used, kernels):
             cells += ["%.1f" % t, "%.1f" % m, against(m / t, asked)]
         out.append("| %s | %s | `%s` | %s |" % (c["name"], c["kind"], c["method"], " | ".join(cells)))
     out += ["", "Memory while decoding the first row: llama.cpp %.0f MB, bitladder %.0f MB, %s." % (
-        used[0], used[1], against(used[1] / used[0], "at most 1.0")), "",
-        "One row of x by a weight of 4096x14336 from memory, groups of %d; OpenBLAS fp32, its code for %s, is 1:" % (
-            o.group, blas_core()), "",
-        "| weight | activations | kernel | us | GB/s | OpenBLAS |", "| --- | --- | --- | ---: | ---: | ---: |"]
-    for weight, act, name, asked in PRODUCTS:
-        for rows, scales in zip(kernels, SCALES if act == "8 bits" else [(0, "")]):
-            for r in rows:
-                if r["kernel"].startswith(name[:-1]):
-                    out.append("| %s | %s%s | `%s` | %.0f | %.1f | %s |" % (
-                        weight, act, scales[1], r["kernel"], r["cold_seconds"] * 1e6,
-                        r["bytes"] / r["cold_seconds"] / 1e9, against(r["cold_openblas_ratio"], asked)))
-    blas = [r for r in kernels[0] if r["kernel"] == "openblas"][0]
-    out.append("| fp32 | fp32 | OpenBLAS | %.0f | %.1f | 1 |" % (blas["cold_seconds"] * 1e6,
-                                                                  blas["bytes"] / blas["cold_seconds"] / 1e9))
-    return "\n".join(out) + "\n"
+        used[0], used[1], against(used[1] / used[0], "at most 1.0")), ""]
+    return out
+
+
+def products(o):
+    """Lines of products beside OpenBLAS, which is timed in the same call: one for each number of rows and scales."""
+    out = ["Rows of x by a weight of 4096x14336 from memory, groups of %d; OpenBLAS fp32, its code for %s, is 1:" % (
+        o.group, blas_core()), "",
+        "| rows | weight | activations | kernel | us | GB/s | OpenBLAS |",
+        "| ---: | --- | --- | --- | ---: | ---: | ---: |"]
+    for rows in sorted({p[0] for p in PRODUCTS}):
+        mine = [p for p in PRODUCTS if p[0] == rows]
+        command = [o.bitladder, "bench", "kernels", "--shape", "4096x14336", "--rows", str(rows), "--group",
+                   str(o.group), "--repetitions", "9" if rows == 1 else "5", "--threads", str(o.threads), "--json",
+                   "--quiet", "--filter", ",".join(p[3] for p in mine)] + limited(o.instructions)
+        timed = [measured(o, {"kernels": command + ["--act-group", str(n)]}) for n, _ in SCALES]
+        for _, weight, act, name, asked in mine:
+            for call, scales in zip(timed, SCALES if act == "8 bits" else [(0, "")]):
+                for r in call:
+                    if r["kernel"].startswith(name[:-1]):
+                        out.append("| %d | %s | %s%s | `%s` | %.0f | %.1f | %s |" % (
+                            rows, weight, act, scales[1], r["kernel"], r["cold_seconds"] * 1e6,
+                            r["bytes"] / r["cold_seconds"] / 1e9, against(r["cold_openblas_ratio"], asked)))
+        blas = [r for r in timed[0] if r["kernel"] == "openblas"][0]
+        out.append("| %d | fp32 | fp32 | OpenBLAS | %.0f | %.1f | 1 |" % (rows, blas["cold_seconds"] * 1e6,
+                                                                          blas["bytes"] / blas["cold_seconds"] / 1e9))
+    return out
+
+
+def report(o, done, used):
+    cpu = record.cpuinfo("model name")
+    version = run([o.bitladder, "--version"]).splitlines()[0]
+    built_with = ", %s, built with %s" % (PINNED, built(done[0][1][0][0]["built"])) if done else ""
+    out = ["# Beside llama.cpp and OpenBLAS on a CPU", "",
+           "Made by `tests/tools/cpu_peers.py` on %s; %s, %d threads%s; %s%s." % (
+               datetime.date.today(), cpu, o.threads, ", neither side with more than AVX2" if o.instructions else "",
+               version, built_with)]
+    return "\n".join(out + (models(o, done, used) if done else [""]) + products(o)) + "\n"
 
 
 def main():
@@ -310,7 +331,7 @@ def main():
         return
     a = argparse.ArgumentParser()
     a.add_argument("bitladder")
-    a.add_argument("model")
+    a.add_argument("model", nargs="?")
     a.add_argument("--other")
     a.add_argument("--named", default="Qwen2.5-Coder-0.5B", help="what OTHER is called")
     a.add_argument("--instructions", choices=["avx2"])
@@ -324,18 +345,15 @@ def main():
     o = a.parse_args()
     if o.instructions:
         os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
-    with tempfile.TemporaryDirectory() as tmp:
-        python = python_with_llama(o, os.path.join(tmp, "venv"))
-        done = []
-        for c in cases(o, python, o.keep or tmp):
-            done.append((c, measured(o, c)))
-            print(c["name"], done[-1][1], file=sys.stderr)
-        used = [max(r["memory"] for r in done[0][1][0]), memory(o, done[0][0]["model"])]
-        command = [o.bitladder, "bench", "kernels", "--shape", "4096x14336", "--rows", "1", "--group", str(o.group),
-                   "--repetitions", "9", "--threads", str(o.threads), "--json", "--quiet", "--filter",
-                   ",".join(p[2] for p in PRODUCTS)] + limited(o.instructions)
-        kernels = [measured(o, {"kernels": command + ["--act-group", str(n)]}) for n, _ in SCALES]
-        text = report(o, done, used, kernels)
+    done, used = [], None
+    if o.model:
+        with tempfile.TemporaryDirectory() as tmp:
+            python = python_with_llama(o, os.path.join(tmp, "venv"))
+            for c in cases(o, python, o.keep or tmp):
+                done.append((c, measured(o, c)))
+                print(c["name"], done[-1][1], file=sys.stderr)
+            used = [max(r["memory"] for r in done[0][1][0]), memory(o, done[0][0]["model"])]
+    text = report(o, done, used)
     if o.out:
         record.write(o.out, text)
     print(text, end="")
