@@ -69,6 +69,7 @@ template <int STAGES> static __device__ __forceinline__ void wait_empty(pipeline
 }
 template <int STAGES> static __device__ __forceinline__ void release(pipeline<STAGES> *p, int i)
 {
+    __syncwarp(); /* all lanes have read */
     if (threadIdx.x % WARP == 0) barrier_arrive(p->empty + i % STAGES);
 }
 /* Computing groups begin a tile in turn: one has its products while others are at their exponentials. */
