@@ -3,9 +3,10 @@
  * Every lane has a run of neighbouring tasks and takes them in order, so that what it reads is one stream, and the same
  * part of a weight comes to the same lane each time; who has done its own takes the last ones of others.
  *
- * A job is open while its number and its lanes are in `open`. Who takes part says so in its `inside` first and looks at
- * `open` then; the caller closes the job first and looks at `inside` of the job's lanes then: so one of the two sees
+ * A job is open while its number and its lanes are in `open`. Who takes tasks says so in its `inside` first and looks
+ * at `open` then; the caller closes the job first and looks at `inside` of the job's lanes then: so one of the two sees
  * the other, and the fields of a job, which come in the line of `open`, are only read by those the caller waits for.
+ * Who only looks whether others have tasks left, a line of another core for each lane, is not inside.
  * Lanes that a job does not ask for write nothing. What a lane writes is in a line of its own: with one counter for
  * all, sixteen lanes wait for each other longer than a product of a token takes.
  */
@@ -45,7 +46,6 @@ struct bl_team {
     bl_team_task *task;
     void *ctx;
     int64_t base; /* shares count from there */
-    int lanes;
     _Atomic bool over;
     _Alignas(64) _Atomic int asleep;
     pthread_mutex_t lock;
@@ -67,11 +67,26 @@ static bool take(share *s, bool last, int64_t *task)
     }
 }
 
-static void take_tasks(bl_team *t, int lane)
+static bool has_tasks(share *s)
+{
+    const uint64_t tasks = atomic_load_explicit(&s->tasks, memory_order_relaxed);
+    return (uint32_t)(tasks >> 32) < (uint32_t)tasks;
+}
+
+/* The tasks that lane `of` has left. */
+static void take_tasks(bl_team *t, int lane, int of)
 {
     int64_t i;
-    for (int k = 0; k < t->lanes; k++)
-        while (take(&t->share[(lane + k) % t->lanes], k > 0, &i)) t->task(t->ctx, t->base + i, lane);
+    while (take(&t->share[of], of != lane, &i)) t->task(t->ctx, t->base + i, lane);
+}
+
+/* The same of a lane that the caller does not know of yet, while the job is open. */
+static void take_part(bl_team *t, int lane, int of, uint64_t job)
+{
+    _Atomic bool *inside = &t->share[lane].inside;
+    atomic_store(inside, true);
+    if (atomic_load(&t->open) == job) take_tasks(t, lane, of);
+    atomic_store_explicit(inside, false, memory_order_release);
 }
 
 /* What is open asks for this lane, which has done `last`. */
@@ -83,12 +98,12 @@ static bool called(bl_team *t, int lane, uint64_t last, uint64_t *open)
 }
 
 /* Looks, then sleeps; each job that is for others begins that anew. Letting others have the processor in between is
- * slow: they keep it beyond the next call. */
-static void wait_for_call(bl_team *t, int lane, uint64_t last)
+ * slow: they keep it beyond the next call. Returns the job. */
+static uint64_t wait_for_call(bl_team *t, int lane, uint64_t last)
 {
     uint64_t open, seen = 0;
     for (int i = 0; i < LOOKS; i++) {
-        if (called(t, lane, last, &open)) return;
+        if (called(t, lane, last, &open)) return open;
         if (open && open != seen) {
             seen = open;
             i = 0;
@@ -100,24 +115,24 @@ static void wait_for_call(bl_team *t, int lane, uint64_t last)
     while (!called(t, lane, last, &open)) pthread_cond_wait(&t->wake, &t->lock);
     atomic_fetch_sub(&t->asleep, 1);
     pthread_mutex_unlock(&t->lock);
+    return open;
 }
 
 static void *work(void *arg)
 {
     const worker *w = arg;
     bl_team *t = w->team;
-    _Atomic bool *inside = &t->share[w->lane].inside;
     uint64_t last = 0;
     for (;;) {
-        wait_for_call(t, w->lane, last);
+        const uint64_t job = wait_for_call(t, w->lane, last);
         if (atomic_load(&t->over)) return NULL;
-        atomic_store(inside, true);
-        const uint64_t now = atomic_load(&t->open);
-        if (asked(now, w->lane, last)) {
-            last = now / LANES;
-            take_tasks(t, w->lane);
+        const int lanes = (int)(job % LANES);
+        last = job / LANES;
+        take_part(t, w->lane, w->lane, job);
+        for (int k = 1; k < lanes && atomic_load(&t->open) == job; k++) {
+            const int other = (w->lane + k) % lanes;
+            if (has_tasks(&t->share[other])) take_part(t, w->lane, other, job);
         }
-        atomic_store_explicit(inside, false, memory_order_release);
     }
 }
 
@@ -185,13 +200,12 @@ static void run_job(bl_team *t, int lanes, bl_team_task *task, void *ctx, int64_
     t->task = task;
     t->ctx = ctx;
     t->base = base;
-    t->lanes = lanes;
     for (int i = 0; i < lanes; i++)
         atomic_store_explicit(&t->share[i].tasks, (uint64_t)(n * i / lanes) << 32 | (uint64_t)(n * (i + 1) / lanes),
                               memory_order_relaxed);
     atomic_store(&t->open, ++t->number * LANES + (uint64_t)lanes);
     if (atomic_load(&t->asleep)) wake_all(t);
-    take_tasks(t, 0);
+    for (int lane = 0; lane < lanes; lane++) take_tasks(t, 0, lane);
     atomic_store(&t->open, 0);
     for (int lane = 1; lane < lanes; lane++)
         for (int i = 1; atomic_load(&t->share[lane].inside); i++) {
