@@ -55,15 +55,14 @@ static bool alike(const bl_linear *a, const bl_linear *b)
 }
 
 /* Linears that read one x, or one, as one call. */
-static bl_linear_args args_of(const bl_linear *const l[], int n, bl_tensor x, const bl_tensor y[])
+static void args_of(const bl_linear *const l[], int n, bl_tensor x, const bl_tensor y[], bl_linear_args *a)
 {
-    bl_linear_args a = {.x = x, .act = l[0]->act};
+    *a = (bl_linear_args){.x = x, .act = l[0]->act};
     for (int i = 0; i < n; i++) {
-        a.w[i] = &l[i]->weight;
-        a.bias[i] = l[i]->bias;
-        a.y[i] = y[i];
+        a->w[i] = &l[i]->weight;
+        a->bias[i] = l[i]->bias;
+        a->y[i] = y[i];
     }
-    return a;
 }
 
 static bool together(const bl_linear *const l[], int n)
@@ -79,7 +78,8 @@ bl_status bl_linears_apply(bl_backend *be, const bl_linear *const l[], int n, bl
 {
     bl_status st = BL_OK;
     if (n > 1 && together(l, n)) {
-        const bl_linear_args a = args_of(l, n, x, y);
+        bl_linear_args a;
+        args_of(l, n, x, y, &a);
         return be->ops->linear(be, &a, e);
     }
     for (int i = 0; i < n; i++) BL_TRY(bl_linear_apply(be, l[i], x, y[i], false, e));
@@ -91,7 +91,7 @@ bool bl_linears_prepare(bl_backend *be, const bl_linear *const l[], int n, bl_te
                         const bl_tensor y[], bool accumulate, bl_linear_args *a)
 {
     if (!be->ops->linear_prepares || !together(l, n) || all_transforms(l[0]) || l[0]->n_adapters) return false;
-    *a = args_of(l, n, x, y);
+    args_of(l, n, x, y, a);
     a->accumulate = accumulate;
     a->norm = b->norm;
     a->eps = b->eps;

@@ -10,14 +10,18 @@
  * its weights is done anew for as many rows as the stage holds. */
 enum { BL_CPU_SCRATCH = 384 * 1024, BL_CPU_STAGE = 512 * 1024, BL_CPU_STAGES = 4 };
 
-/* The family that a product of this kind last took: looking at every row for each of some hundred products of a token
- * takes longer than its attention. */
+/* The families that products of this kind last took, and whether they share what is made of x: looking at every row of
+ * the registry for each of some hundred products of a token takes longer than its attention. */
 typedef struct bl_picked {
-    const bl_format *format;
-    bl_shape shape;
+    struct {
+        const bl_format *format;
+        bl_shape shape;
+        int64_t layout;
+    } w[BL_LINEAR_MOST];
     bl_actq act;
-    int64_t layout, rows, wide;
-    const struct bl_kernel_family *family;
+    int64_t rows, wide;
+    const struct bl_kernel_family *family[BL_LINEAR_MOST];
+    bool shared;
 } bl_picked;
 enum { BL_CPU_PICKED = 64 };
 

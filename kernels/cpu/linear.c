@@ -38,47 +38,60 @@ static bool share(const bl_linear_args *a, const bl_kernel_family *const k[], in
 }
 #endif
 
-/* The cheapest family for weight w, remembered for products of x as it comes. */
-static const bl_kernel_family *family_of(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+/* The cheapest family of each weight; there is one: plain C takes everything. */
+static void pick(const bl_backend *be, const bl_linear_args *a, bl_picked *p)
+{
+    for (int i = 0; i < bl_linear_weights(a); i++) p->family[i] = bl_kernel_pick(be, a, a->w[i])->family;
+#if defined(BL_HAVE_X86)
+    p->shared = share(a, p->family, bl_linear_weights(a));
+#endif
+}
+
+/* That, remembered for products of x as it comes; else in `own`. */
+static const bl_picked *picked(const bl_backend *be, const bl_linear_args *a, bl_picked *own)
 {
     bl_cpu *c = be->own;
-    bl_picked key;
-    if (a->n_t || a->n_s || a->n_adapters || a->transpose) return bl_kernel_pick(be, a, w)->family;
-    memset(&key, 0, sizeof key); /* with what is between the fields */
-    key.format = w->format;
-    key.shape = w->shape;
-    key.act = a->act;
-    key.layout = w->layout;
-    key.rows = a->x.dim[0];
-    key.wide = a->x.dim[1];
-    bl_picked *p = &c->picked[(uint64_t)(key.shape.out / 16 * 7 + key.shape.in / 32 * 3 + key.rows) % BL_CPU_PICKED];
-    if (p->family && memcmp(p, &key, offsetof(bl_picked, family)) == 0) return p->family;
-    key.family = bl_kernel_pick(be, a, w)->family; /* there is one: plain C takes everything */
-    memcpy(p, &key, sizeof key);
-    return key.family;
+    uint64_t at = (uint64_t)a->x.dim[0];
+    memset(own, 0, sizeof *own); /* with what is between the fields */
+    if (a->n_t || a->n_s || a->n_adapters || a->transpose) {
+        pick(be, a, own);
+        return own;
+    }
+    for (int i = 0; i < bl_linear_weights(a); i++) {
+        own->w[i].format = a->w[i]->format;
+        own->w[i].shape = a->w[i]->shape;
+        own->w[i].layout = a->w[i]->layout;
+        at += (uint64_t)(a->w[i]->shape.out / 16 * 7 + a->w[i]->shape.in / 32 * 3);
+    }
+    own->act = a->act;
+    own->rows = a->x.dim[0];
+    own->wide = a->x.dim[1];
+    bl_picked *p = &c->picked[at % BL_CPU_PICKED];
+    if (p->family[0] && memcmp(p, own, offsetof(bl_picked, family)) == 0) return p;
+    pick(be, a, own);
+    memcpy(p, own, sizeof *p);
+    return p;
 }
 
 #if defined(BL_HAVE_X86)
 /* Where rows are quantized for integers, each for itself, what comes before is done on the way. */
 bool bl_cpu_prepares(const bl_backend *be, const bl_linear_args *a)
 {
-    const bl_kernel_family *k[BL_LINEAR_MOST];
-    const int n = bl_linear_weights(a);
+    bl_picked own;
     if (!a->act.bits || a->act.unit == BL_ACT_TENSOR || a->n_t || a->n_s || a->n_adapters || a->transpose) return false;
-    for (int i = 0; i < n; i++) k[i] = family_of(be, a, a->w[i]);
-    return share(a, k, n) && !((const bl_cpu_product *)k[0]->own)->plan;
+    const bl_picked *p = picked(be, a, &own);
+    return p->shared && !((const bl_cpu_product *)p->family[0]->own)->plan;
 }
 #endif
 
 static bl_status product(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
-    const bl_kernel_family *k[BL_LINEAR_MOST];
-    int n = bl_linear_weights(a);
-    for (int i = 0; i < n; i++) k[i] = family_of(be, a, a->w[i]);
+    bl_picked own;
+    const bl_picked *p = picked(be, a, &own);
 #if defined(BL_HAVE_X86)
-    if (share(a, k, n)) return bl_products(be, a, k, e);
+    if (p->shared) return bl_products(be, a, p->family, e);
 #endif
-    return one_by_one(be, a, k, e);
+    return one_by_one(be, a, p->family, e);
 }
 
 /* y += scale (x At) Bt as two products, v room for one of them: the bits of plain C, of which each output is one chain.

@@ -9,7 +9,7 @@ typedef struct job {
     const bl_linear_args *a;
     int n_w;
     const bl_cpu_product *p[BL_LINEAR_MOST];
-    bl_source w[BL_LINEAR_MOST];
+    bl_source *w;             /* [n_w] */
     bool staged, integer;     /* x goes through the stage; the products are in integers */
     float scale, zero;        /* of the tensor */
     int64_t in;               /* of the weights */
@@ -17,8 +17,8 @@ typedef struct job {
     int64_t rows;             /* rows that fit the stage */
     float *x, *raw, *low;
     bl_icodes codes;
-    bl_source wb; /* the matrix B of an adapter that is added in the tasks of the product, and that product */
-    bl_gemv then; /* no w: there is none */
+    bl_source *wb; /* the matrix B of an adapter that is added in the tasks of the product, and that product */
+    bl_gemv then;  /* no w: there is none */
 } job;
 
 static int64_t up8(int64_t n) { return (n + 7) / 8 * 8; }
@@ -107,8 +107,10 @@ static void stage_row(const job *j, int64_t r, int64_t i, float *scratch)
 typedef struct list {
     const job *j;
     int64_t row0, rows;
-    bl_gemm g[BL_LINEAR_MOST];
-    bl_igemm ig[BL_LINEAR_MOST];
+    union {
+        bl_gemm g[BL_LINEAR_MOST];
+        bl_igemm ig[BL_LINEAR_MOST]; /* of integers */
+    };
     int64_t tasks[BL_LINEAR_MOST], all, stage_tasks;
     int dealt; /* to so many; 0: no */
 } list;
@@ -271,20 +273,21 @@ static bool taken_on(job *j, int64_t row0, int64_t n, int threads)
 {
     const bl_linear_args *a = j->a;
     if (!a->n_adapters || j->raw8 || a->adapter[0].a.dim[0] > j->p[0]->then) return false;
-    dense_source(j->be, &a->adapter[0].b, n, &j->wb);
+    dense_source(j->be, &a->adapter[0].b, n, j->wb);
     run_inner(j, &a->adapter[0], row0, n, threads);
-    j->then = outer_product(j, &a->adapter[0], row0, &j->wb);
+    j->then = outer_product(j, &a->adapter[0], row0, j->wb);
     return true;
 }
 
 bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)
 {
     bl_cpu *c = be->own;
-    job j = {.be = be, .a = a, .n_w = bl_linear_weights(a), .in = a->w[0]->shape.in};
+    bl_source w[BL_LINEAR_MOST], wb;
+    job j = {.be = be, .a = a, .n_w = bl_linear_weights(a), .w = w, .wb = &wb, .in = a->w[0]->shape.in};
     double outputs = 0;
     for (int i = 0; i < j.n_w; i++) {
         j.p[i] = k[i]->own;
-        j.p[i]->source(a->w[i], &j.w[i]);
+        j.p[i]->source(a->w[i], &w[i]);
         outputs += (double)a->w[i]->shape.out;
     }
     j.integer = !j.p[0]->plan;
