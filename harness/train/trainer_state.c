@@ -93,6 +93,7 @@ bl_status bl_trainer_save(const bl_trainer *r, bl_err *e)
 
     put_header(r, &header);
     BL_TRY(bl_text_check(&header, e));
+    BL_TRY(bl_adamw_moments(&r->optimizer, r->t, e)); /* none before the first step */
     if (!(buf = bl_new(CHUNK, 1, e)) || !(s.h = bl_hasher_new(e))) {
         st = BL_E_NOMEM;
         goto out;

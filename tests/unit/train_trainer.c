@@ -342,7 +342,7 @@ static void memory_is_what_was_planned(void **state)
     }
 }
 
-/* An interrupt that comes within a step: the state is that before it, and what follows is the same. */
+/* An interrupt before the first step, or within one: the state is that before it, and what follows is the same. */
 static const bl_ops *whole_ops;
 static int losses;
 static bl_status interrupts(bl_backend *be, const bl_loss_grad_args *a, bl_err *e)
@@ -350,42 +350,56 @@ static bl_status interrupts(bl_backend *be, const bl_loss_grad_args *a, bl_err *
     if (++losses == 3) raise(SIGINT);
     return whole_ops->loss_grad(be, a, e);
 }
-static int interrupted_run(const bl_lora *lora) /* 0: as it should be */
+/* After so many steps, of 0 before the first. 0: as it should be */
+static int interrupted_run(int64_t after, const bl_lora *lora)
 {
     bl_err e = {0};
     run x;
     bl_ops ops;
+    char phrase[80];
     bl_process_init();
     open_run(&x, lora, false, 1);
     x.r.state = path_of("interrupted");
     whole_ops = x.f.be->ops;
     ops = *whole_ops;
     ops.loss_grad = interrupts;
-    x.f.be->ops = &ops;
+    if (after) x.f.be->ops = &ops;
+    else raise(SIGINT);
     if (bl_trainer_run(&x.r, &e) != BL_E_INTERRUPTED) return 1;
-    return strstr(e.text, "interrupted after step 2 of 6; --resume goes on from ") && strstr(e.text, x.r.state) ? 0 : 2;
+    snprintf(phrase, sizeof phrase, "interrupted after step %d of 6; --resume goes on from ", (int)after);
+    return strstr(e.text, phrase) && strstr(e.text, x.r.state) ? 0 : 2;
 }
-static void a_run_interrupted_within_a_step_goes_on_as_if_it_was_not(void **state)
+static void a_run_that_was_interrupted_goes_on_as_if_it_was_not(void **state)
 {
-    bl_err e = {0};
-    run whole, part;
-    int how;
     const bl_lora lora = {.rank = 4, .alpha = 8, .dropout = 0.25, .seed = 7};
+    const struct {
+        int64_t after; /* within the step after it, or before the first */
+        const bl_lora *lora;
+        learns *learn; /* without adapters */
+    } rows[] = {
+        {2, &lora, bl_train_full}, {0, &lora, bl_train_full}, {0, NULL, bl_train_full}, {0, NULL, in_subspaces}};
     (void)state;
-    pid_t pid = fork();
-    if (pid == 0) _exit(interrupted_run(&lora));
-    assert_int_equal(waitpid(pid, &how, 0), pid);
-    assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
-    open_run(&whole, &lora, false, 1);
-    assert_ok(bl_trainer_run(&whole.r, &e));
-    open_run(&part, &lora, false, 1);
-    part.r.state = path_of("interrupted");
-    assert_ok(bl_trainer_load(&part.r, &e));
-    assert_int_equal(part.r.step, 2);
-    assert_ok(bl_trainer_run(&part.r, &e));
-    assert_same_numbers(&whole, &part);
-    close_run(&part);
-    close_run(&whole);
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        run whole, part;
+        int how;
+        learned = rows[i].learn;
+        pid_t pid = fork();
+        if (pid == 0) _exit(interrupted_run(rows[i].after, rows[i].lora));
+        assert_int_equal(waitpid(pid, &how, 0), pid);
+        assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+        open_run(&whole, rows[i].lora, false, 1);
+        assert_ok(bl_trainer_run(&whole.r, &e));
+        open_run(&part, rows[i].lora, false, 1);
+        part.r.state = path_of("interrupted");
+        assert_ok(bl_trainer_load(&part.r, &e));
+        assert_int_equal(part.r.step, rows[i].after);
+        assert_ok(bl_trainer_run(&part.r, &e));
+        assert_same_numbers(&whole, &part);
+        close_run(&part);
+        close_run(&whole);
+    }
+    learned = bl_train_full;
 }
 
 /* Rows of an epoch come once each, in an order of their own; it goes on after a stop. */
@@ -538,7 +552,7 @@ int main(void)
         cmocka_unit_test(the_loss_of_a_validation_text_changes_nothing_and_is_that_of_its_tokens),
         cmocka_unit_test(a_run_that_keeps_all_activations_is_the_same_bit_for_bit),
         cmocka_unit_test(memory_is_what_was_planned),
-        cmocka_unit_test(a_run_interrupted_within_a_step_goes_on_as_if_it_was_not),
+        cmocka_unit_test(a_run_that_was_interrupted_goes_on_as_if_it_was_not),
         cmocka_unit_test(a_shuffled_epoch_has_every_row_once),
         cmocka_unit_test(a_run_that_diverges_stops_and_keeps_its_curve),
         cmocka_unit_test(a_state_that_is_not_of_this_run_is_refused),
