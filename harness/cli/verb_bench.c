@@ -29,7 +29,8 @@ static const bl_opt rows[] = {
     {"min-time", BL_OPT_REAL, .min = 0.0001, .max = 60, .def.r = 0.05, .at = offsetof(opts, min_time), .arg = "S",
      .doc = "kernels: seconds of a repetition"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o',
-     .doc = "kernels: write kernels.h5 and kernels.json (Google Benchmark's) there; scoring: throughput.h5"},
+     .doc = "kernels, layers: write kernels.h5 and kernels.json (Google Benchmark's) there; decode, score, scoring: "
+            "throughput.h5"},
     {"outside", BL_OPT_TEXT, .at = offsetof(opts, outside), .arg = "FILE.so",
      .doc = "kernels: time a kernel of a shared object as well (harness/bench/outside.h)"},
     {"outside-format", BL_OPT_TEXT, .def.s = "int4", .at = offsetof(opts, outside_format), .arg = "FORMAT",
@@ -134,7 +135,7 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
                         .narrow = o->narrow,
                         .check = o->check,
                         .isa = (bl_isa)o->isa,
-                        .outside = layers ? NULL : o->outside,
+                        .outside = o->outside,
                         .outside_format = o->outside_format,
                         .quiet = o->common.quiet};
     bool gpu = strcmp(o->device, "cpu") != 0;
@@ -383,11 +384,36 @@ out:
     return st;
 }
 
-static const struct {
+enum { KERNELS = 1, LAYERS = 2, MODELS = 4 };
+static const struct kind {
     const char *name;
     bl_status (*run)(const bl_program *, const opts *, bl_arena *, bl_err *);
-} kinds[] = {{"kernels", kernels}, {"layers", layers},   {"decode", decode},
-             {"score", score},     {"scoring", scoring}, {"search", search}};
+    unsigned is;
+} kinds[] = {{"kernels", kernels, KERNELS}, {"layers", layers, LAYERS},   {"decode", decode, MODELS},
+             {"score", score, MODELS},      {"scoring", scoring, MODELS}, {"search", search, 0}};
+
+/* What was said and this kind has no use for; options with a default are not among these. */
+static bl_status of_use(const struct kind *k, const opts *o, bl_err *e)
+{
+    const struct {
+        const char *name;
+        bool said;
+        unsigned of;
+    } all[] = {{"--narrow", o->narrow, KERNELS | LAYERS},
+               {"--outside", o->outside, KERNELS},
+               {"--model", o->model, MODELS},
+               {"--alone", o->alone, MODELS},
+               {"--stream", o->stream, MODELS},
+               {"--deterministic", o->deterministic, MODELS},
+               {"--mem-limit", o->mem_limit, MODELS}};
+    for (size_t i = 0; i < BL_COUNT(all); i++)
+        if (all[i].said && !(all[i].of & k->is))
+            return bl_fail(e, BL_E_CONFIG, "%s: bench %s takes none; %s", all[i].name, k->name,
+                           all[i].of == MODELS    ? "decode, score and scoring do"
+                           : all[i].of == KERNELS ? "kernels does"
+                                                  : "kernels and layers do");
+    return BL_OK;
+}
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
@@ -399,6 +425,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     for (size_t i = 0; i < BL_COUNT(kinds); i++) {
         names[i] = kinds[i].name;
         if (strcmp(args->pos[0], kinds[i].name) != 0) continue;
+        if (of_use(&kinds[i], o, e) != BL_OK) return BL_E_CONFIG;
         if (o->isa && (kinds[i].run == search || strcmp(o->device, "cpu") != 0))
             return bl_fail(e, BL_E_CONFIG, "--instructions: kernels and models on the CPU have a choice, %s none",
                            kinds[i].run == search ? "search has" : "other devices have");
