@@ -60,7 +60,7 @@ static const bl_opt rows[] = {
     {"narrow", BL_OPT_BOOL, .at = offsetof(opts, narrow),
      .doc = "kernels: outputs as activations are, bf16 on a GPU, as between the layers of a model; else f32"},
     {"check", BL_OPT_BOOL, .at = offsetof(opts, check),
-     .doc = "kernels: each once against double sums; nothing is timed"},
+     .doc = "kernels, layers: each once against double sums; nothing is timed"},
     {"deterministic", BL_OPT_BOOL, .at = offsetof(opts, deterministic), .doc = "scoring: as run --deterministic"},
     {"mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(opts, mem_limit), .arg = "MIB", .mib = true,
      .doc = "scoring: most memory on the device, also as 24GiB; 0: all there is"},
@@ -400,6 +400,7 @@ static bl_status of_use(const struct kind *k, const opts *o, bl_err *e)
         bool said;
         unsigned of;
     } all[] = {{"--narrow", o->narrow, KERNELS | LAYERS},
+               {"--check", o->check, KERNELS | LAYERS},
                {"--outside", o->outside, KERNELS},
                {"--model", o->model, MODELS},
                {"--alone", o->alone, MODELS},
@@ -429,10 +430,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         if (o->isa && (kinds[i].run == search || strcmp(o->device, "cpu") != 0))
             return bl_fail(e, BL_E_CONFIG, "--instructions: kernels and models on the CPU have a choice, %s none",
                            kinds[i].run == search ? "search has" : "other devices have");
-        if (o->check && (kinds[i].run != kernels || o->against || o->out))
-            return bl_fail(e, BL_E_CONFIG,
-                           "--check: bench kernels alone, without --against and --output, as nothing "
-                           "is timed");
+        if (o->check && (o->against || o->out))
+            return bl_fail(e, BL_E_CONFIG, "--check: without --against and --output, as nothing is timed");
         if (o->against) return against(kinds[i].name, o, exit_code, e);
         BL_TRY(bl_arena_new(&a, e));
         st = kinds[i].run(p, o, a, e);

@@ -40,7 +40,7 @@ static void what_cannot_be_timed_is_refused_with_a_suggestion(void **state)
         {"search --instructions avx2", "search has none"},
         {"decode --model synth:tiny --instructions avx", "did you mean avx2?"},
         {"kernels --check -o x", "nothing is timed"},
-        {"layers --check", "bench kernels alone"},
+        {"decode --model synth:tiny --check", "--check: bench decode takes none; kernels and layers do"},
         {"kernels --deterministic", "--deterministic: bench kernels takes none; decode, score and scoring do"},
         {"layers --mem-limit 1GiB", "--mem-limit: bench layers takes none"},
         {"kernels --model synth:tiny", "--model: bench kernels takes none"},
@@ -96,6 +96,11 @@ static void a_check_prints_errors_and_no_times(void **state)
     s = bench("kernels --check --shape 64x64 --rows 1,3 --filter linear_int4_ref", false);
     assert_int_equal(s->code, 0);
     assert_non_null(strstr(s->text, "| linear_int4_ref |    3 |    64 |    64 |    64 |"));
+    s = bench("layers --check --shape 64x64 --rows 3 --filter '*_int4_*' --instructions plain --json", false);
+    assert_int_equal(s->code, 0);
+    const char *only = strstr(s->text, "\"kernel\": \"linear_int4_ref\""); /* what is taken, and no other */
+    assert_non_null(only);
+    assert_null(strstr(only + 1, "\"kernel\""));
 }
 
 /* Every op has rows, or the table says why it has none. */
