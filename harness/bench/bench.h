@@ -52,7 +52,7 @@ typedef struct bl_bench_result {
     const char *blas_core; /* the processor that OpenBLAS believes to be on: "Zen" */
     bl_kernel_facts facts; /* where and how; without created, shape, repetitions and convention, which the file has */
 } bl_bench_result;
-enum { BL_MOST_COPIES = 1 << 15 }; /* of a weight that comes from memory; a graph has a product for each */
+enum { BL_MOST_COPIES = 1 << 15 }; /* of a weight that comes from memory */
 /* Every applicable row of the kernel registry at every distinct shape of the block linears x M: correctness first, then
  * time with the weight in cache and from memory, OpenBLAS fp32 between them on the same number of threads. Everything
  * lives in the arena. BL_E_UNSUPPORTED: built without Google Benchmark. */

@@ -73,8 +73,8 @@ typedef struct bl_replays {
 /* With the members before `event` set. */
 bl_status bl_replays_open(bl_replays *r, bl_err *e);
 void bl_replays_close(bl_replays *r);
-/* Products with the weights w[0 .. distinct) in turn, n of them or a multiple that takes long enough to be timed. */
-bl_status bl_replays_time(bl_replays *r, const bl_kernel *k, const bl_kernel_case *c, const bl_weight *w, size_t n,
+/* Products with the weights w[0 .. distinct) in turn, as many as it takes to time them. */
+bl_status bl_replays_time(bl_replays *r, const bl_kernel *k, const bl_kernel_case *c, const bl_weight *w,
                           size_t distinct, bl_times *out, bl_err *e);
 
 /* ---- what the device was like meanwhile (probes.c) ---- */

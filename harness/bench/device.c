@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { IN_CACHE = 16 };
-
 typedef struct bench {
     const bl_bench_opts *o;
     bl_backend *be;
@@ -108,9 +106,9 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
                              .nmse = nmse};
         if (o->check) continue;
         bl_outside_rotate(k, true);
-        if (copies.n) BL_TRY(bl_replays_time(&b->replays, k, &c, copies.w, copies.n, copies.n, &cold, e));
+        if (copies.n) BL_TRY(bl_replays_time(&b->replays, k, &c, copies.w, copies.n, &cold, e));
         bl_outside_rotate(k, false);
-        BL_TRY(bl_replays_time(&b->replays, k, &c, &full.w, IN_CACHE, 1, &warm, e));
+        BL_TRY(bl_replays_time(&b->replays, k, &c, &full.w, 1, &warm, e));
         const char *held[] = {bl_clocks_held(warm.look.held, b->a, e), bl_clocks_held(cold.look.held, b->a, e)};
         if (!held[0] || !held[1]) {
             st = BL_E_NOMEM;

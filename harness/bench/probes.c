@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { READ, CACHE, COMPUTE };
-enum { MANY = 4096, SOME = 64, OUT = 32768, IN = 8192, SMALL_OUT = 1024, SMALL_IN = 4096, SMALL_PRODUCTS = 64 };
+enum { MANY = 4096, SOME = 64, OUT = 32768, IN = 8192, SMALL_OUT = 1024, SMALL_IN = 4096 };
 #define APART_SECONDS 2.0 /* between rounds, at least */
 
 static const char *const names[BL_PROBES] = {"memory", "cache", "arithmetic"};
@@ -48,9 +48,7 @@ bl_status bl_probes_look(bl_probes *p, bool last, bl_err *e)
     const struct {
         const bl_kernel_case *of;
         int64_t rows;
-        size_t products;
-    } each[BL_PROBES] = {
-        [READ] = {&p->large, 1, 16}, [CACHE] = {&p->small, SOME, SMALL_PRODUCTS}, [COMPUTE] = {&p->large, MANY, 1}};
+    } each[BL_PROBES] = {[READ] = {&p->large, 1}, [CACHE] = {&p->small, SOME}, [COMPUTE] = {&p->large, MANY}};
     if (!p->there || p->n == BL_PROBE_ROUNDS || (p->n && !last && bl_now() - p->at < APART_SECONDS)) return BL_OK;
     bl_blas_pause(p->rest);
     for (int i = 0; i < BL_PROBES; i++) {
@@ -59,7 +57,7 @@ bl_status bl_probes_look(bl_probes *p, bool last, bl_err *e)
         c.shape.rows = each[i].rows;
         c.x = bl_tensor_rows(c.x, 0, c.shape.rows);
         c.y = bl_tensor_rows(c.y, 0, c.shape.rows);
-        BL_TRY(bl_replays_time(&p->of, p->base, &c, &c.w, each[i].products, 1, &t, e));
+        BL_TRY(bl_replays_time(&p->of, p->base, &c, &c.w, 1, &t, e));
         p->t[i][p->n] = t.median;
         p->least[i] = p->n ? fmin(p->least[i], t.least) : t.least;
     }

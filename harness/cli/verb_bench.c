@@ -163,7 +163,7 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
         printf(
             "max: of %.0f GB/s with which cuBLAS reads a bf16 weight of half a GiB for one row, and of %.0f TFLOP/s "
             "that it does of many rows, both measured in this call.\n"
-            "memory: each product of a graph has another copy of the weight, all of them %.0f MB or more where the "
+            "memory: products in turn have another copy of the weight each, all of them %.0f MB or more where the "
             "second-level cache has %.0f; cache: one weight. cuBLAS: its time with bf16 weights in the same run over "
             "the kernel's; it was timed before and after the others, at most %.1f %% apart. spread: slowest over "
             "fastest replay in cache.\n",
