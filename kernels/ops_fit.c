@@ -61,6 +61,16 @@ bl_status bl_check_greedy(const bl_greedy_args *a, bl_err *e)
     return BL_OK;
 }
 
+bl_status bl_check_greedy_columns(const int32_t *order, const double *diagonal, int64_t step, int64_t n, bl_err *e)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (order[i] < 0 || order[i] >= n) return bl_fail(e, BL_E_INTERNAL, "greedy: a column is out of range");
+        if (!(diagonal[i * step] > 0))
+            return bl_fail(e, BL_E_NUMERIC, "the second moment of input %lld is %g", (long long)i, diagonal[i * step]);
+    }
+    return BL_OK;
+}
+
 bl_status bl_check_range_search(const bl_range_search_args *a, bl_err *e)
 {
     int64_t out = a->w.dim[0];

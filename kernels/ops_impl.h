@@ -1,4 +1,4 @@
-/* ops_impl.h - what the checks of arguments share (ops.c, ops_fit.c, ops_solve.c, ops_train.c). */
+/* ops_impl.h - what the checks of arguments share (ops.c, ops_fit.c, ops_solve.c, ops_train.c), and one of backends. */
 #ifndef BL_KERNELS_OPS_IMPL_H
 #define BL_KERNELS_OPS_IMPL_H
 #include "ops.h"
@@ -26,4 +26,8 @@ static inline bool bl_is_list(const bl_tensor *t, bl_dtype type, int64_t n)
 {
     return t->buf && t->dtype == type && t->ndim == 1 && t->dim[0] == n && t->stride[0] == 1;
 }
+
+/* What a backend that has them on the host checks: columns of greedy's order are there, and n numbers of the diagonal
+ * of h, `step` apart, are positive. */
+bl_status bl_check_greedy_columns(const int32_t *order, const double *diagonal, int64_t step, int64_t n, bl_err *e);
 #endif

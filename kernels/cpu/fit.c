@@ -1,6 +1,7 @@
 /* fit.c - the searching ops (ops_fit.h), in plain C on all threads. Compiled with -O3: loops over the columns of a
  * group take vectors. */
 #include "kernels/format_impl.h"
+#include "kernels/ops_impl.h"
 #include "solve.h"
 #include <omp.h>
 
@@ -288,15 +289,10 @@ bl_status bl_cpu_greedy(bl_backend *be, const bl_greedy_args *a, bl_err *e)
     bl_status st = bl_check_greedy(a, e);
     const bl_cpu *c = be->own;
     int64_t in = a->w.dim[1];
-    const int32_t *order = bl_cpu_at(&a->order);
-    const double *h = bl_cpu_at(&a->h);
     double *space;
     if (st != BL_OK) return st;
-    for (int64_t i = 0; i < in; i++) {
-        if (order[i] < 0 || order[i] >= in) return bl_fail(e, BL_E_INTERNAL, "greedy: a column is out of range");
-        if (!(h[i * in + i] > 0))
-            return bl_fail(e, BL_E_NUMERIC, "the second moment of input %lld is %g", (long long)i, h[i * in + i]);
-    }
+    st = bl_check_greedy_columns(bl_cpu_at(&a->order), bl_cpu_at(&a->h), in + 1, in, e);
+    if (st != BL_OK) return st;
     if (!(space = bl_new((size_t)(c->threads * in), sizeof *space, e))) return BL_E_NOMEM;
 #pragma omp parallel for schedule(dynamic, 4) num_threads(c->threads)
     for (int64_t r = 0; r < a->w.dim[0]; r++) greedy_row(a, r, space + omp_get_thread_num() * in);

@@ -195,11 +195,12 @@ bl_status bl_cuda_gptq_sweep(bl_backend *, const bl_gptq_sweep_args *, bl_err *)
 bl_status bl_cuda_scale(bl_backend *, const bl_scale_args *, bl_err *);
 bl_status bl_cuda_sq_error(bl_backend *, const bl_sq_error_args *, bl_err *);
 bl_status bl_cuda_clip_search(bl_backend *, const bl_clip_search_args *, bl_err *);
-/* host.c */
-bl_status bl_cuda_processor(bl_backend *, bl_backend **out, bl_err *); /* the CPU beside the device; it stays its own */
+/* search.c */
 bl_status bl_cuda_hqq(bl_backend *, const bl_hqq_args *, bl_err *);
 bl_status bl_cuda_greedy(bl_backend *, const bl_greedy_args *, bl_err *);
 bl_status bl_cuda_range_search(bl_backend *, const bl_range_search_args *, bl_err *);
+/* host.c */
+bl_status bl_cuda_processor(bl_backend *, bl_backend **out, bl_err *); /* the CPU beside the device; it stays its own */
 bl_status bl_cuda_each(bl_backend *, const bl_each_args *, bl_err *);
 bl_status bl_cuda_pack_there(bl_backend *, const bl_pack_args *, bl_err *); /* on the processor */
 /* backward.c */

@@ -53,6 +53,20 @@ static __device__ float power24(float d)
     return v * v;
 }
 
+/* The least error of a warp whose lanes have one in common for every `first` of them, or each their own; of equal ones
+ * the first; NaN only where nothing else is. */
+static __device__ __forceinline__ void least_of_lanes(int first, float *best, int *chosen)
+{
+    for (int o = first; o <= WARP / 2; o *= 2) {
+        const float b = __shfl_xor_sync(0xffffffffu, *best, o);
+        const int c = __shfl_xor_sync(0xffffffffu, *chosen, o);
+        if (b < *best || (!(*best < b) && c < *chosen)) {
+            *best = b;
+            *chosen = c;
+        }
+    }
+}
+
 /* Of n numbers, each `at(i)`; all lanes of a warp together, all get the result. */
 template <typename At>
 static __device__ void fit_group(At at, int64_t n, int rule, bool mse, int qmax, float *scale, float *zero)
@@ -107,14 +121,7 @@ static __device__ void fit_group(At at, int64_t n, int rule, bool mse, int qmax,
             chosen = k;
         }
     }
-    for (int o = 8; o <= 16; o *= 2) { /* the least error; of equal ones the first; NaN only where nothing else is */
-        float b = __shfl_xor_sync(0xffffffffu, best, o);
-        int c = __shfl_xor_sync(0xffffffffu, chosen, o);
-        if (b < best || (!(best < b) && c < chosen)) {
-            best = b;
-            chosen = c;
-        }
-    }
+    least_of_lanes(8, &best, &chosen);
     float p = 1 - (float)chosen / 100;
     fit_ends(rule, fminf(p * lo, p * hi), fmaxf(p * lo, p * hi), qmax, scale, zero);
 }

@@ -1,5 +1,5 @@
-/* host.c - ops that no kernel does: their tensors are copied to the processor, whose op does the work on all threads,
- * and what it wrote is copied back. They are searches of a method over a weight, once a weight. */
+/* host.c - what the processor does for the device: pieces of work on the host's memory, and packing into formats that
+ * no kernel packs, whose tensors are copied there and back. */
 #include "cuda.h"
 
 bl_status bl_cuda_processor(bl_backend *be, bl_backend **out, bl_err *e)
@@ -47,63 +47,6 @@ static bl_status give(const mirrored *m, const bl_tensor *t, const bl_tensor *he
 static void drop(mirrored *m)
 {
     for (int i = 0; i < m->n; i++) m->processor->ops->buffer_free(m->here[i].buf);
-}
-
-bl_status bl_cuda_hqq(bl_backend *be, const bl_hqq_args *a, bl_err *e)
-{
-    bl_status st = BL_OK;
-    mirrored m = {.be = be};
-    bl_hqq_args h = *a;
-    BL_TRY(bl_check_hqq(a, e));
-    BL_TRY(bl_cuda_processor(be, &m.processor, e));
-    BL_TRY(take(&m, &a->w, &h.w, e));
-    BL_TRY(take(&m, &a->scale, &h.scale, e));
-    BL_TRY(take(&m, &a->zero, &h.zero, e));
-    BL_TRY(m.processor->ops->hqq(m.processor, &h, e));
-    BL_TRY(give(&m, &a->scale, &h.scale, e));
-    BL_TRY(give(&m, &a->zero, &h.zero, e));
-out:
-    drop(&m);
-    return st;
-}
-
-bl_status bl_cuda_greedy(bl_backend *be, const bl_greedy_args *a, bl_err *e)
-{
-    bl_status st = BL_OK;
-    mirrored m = {.be = be};
-    bl_greedy_args h = *a;
-    BL_TRY(bl_check_greedy(a, e));
-    BL_TRY(bl_cuda_processor(be, &m.processor, e));
-    BL_TRY(take(&m, &a->w, &h.w, e));
-    BL_TRY(take(&m, &a->target, &h.target, e));
-    BL_TRY(take(&m, &a->h, &h.h, e));
-    BL_TRY(take(&m, &a->order, &h.order, e));
-    BL_TRY(take(&m, &a->scale, &h.scale, e));
-    BL_TRY(take(&m, &a->zero, &h.zero, e));
-    BL_TRY(m.processor->ops->greedy(m.processor, &h, e));
-    BL_TRY(give(&m, &a->w, &h.w, e));
-out:
-    drop(&m);
-    return st;
-}
-
-bl_status bl_cuda_range_search(bl_backend *be, const bl_range_search_args *a, bl_err *e)
-{
-    bl_status st = BL_OK;
-    mirrored m = {.be = be};
-    bl_range_search_args h = *a;
-    BL_TRY(bl_check_range_search(a, e));
-    BL_TRY(bl_cuda_processor(be, &m.processor, e));
-    BL_TRY(take(&m, &a->w, &h.w, e));
-    BL_TRY(take(&m, &a->u, &h.u, e));
-    BL_TRY(take(&m, &a->scale, &h.scale, e));
-    BL_TRY(take(&m, &a->zero, &h.zero, e));
-    BL_TRY(m.processor->ops->range_search(m.processor, &h, e));
-    BL_TRY(give(&m, &a->scale, &h.scale, e));
-    BL_TRY(give(&m, &a->zero, &h.zero, e));
-out:
-    drop(&m);
-    return st;
 }
 
 /* Pieces work on the host's memory anyway. */

@@ -1,5 +1,6 @@
 /* ops.c - the table of the CUDA backend, and its ops that are one launch each. */
 #include "cuda.h"
+#include "search.h"
 
 static bl_status rmsnorm(bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)
 {
@@ -247,6 +248,25 @@ static bl_status channel_stats(bl_backend *be, const bl_channel_stats_args *a, b
     return bl_cuda_launched(be, "channel_stats", e);
 }
 
+static bl_status layernorm(bl_backend *be, const bl_layernorm_args *a, bl_err *e)
+{
+    bl_status st = bl_check_layernorm(be, a, e);
+    bl_cuda *c = be->own;
+    if (st != BL_OK) return st;
+    bl_cu_layernorm(c->now, bl_cuda_at(&a->x), a->x.stride[0], bl_cuda_at(&a->weight), bl_cuda_at(&a->bias),
+                    bl_cuda_at(&a->y), a->y.stride[0], a->x.dim[0], a->x.dim[1], a->eps);
+    return bl_cuda_launched(be, "layernorm", e);
+}
+
+static bl_status gelu(bl_backend *be, const bl_gelu_args *a, bl_err *e)
+{
+    bl_status st = bl_check_gelu(be, a, e);
+    bl_cuda *c = be->own;
+    if (st != BL_OK) return st;
+    bl_cu_gelu(c->now, bl_cuda_at(&a->x), a->x.stride[0], bl_cuda_at(&a->y), a->y.stride[0], a->x.dim[0], a->x.dim[1]);
+    return bl_cuda_launched(be, "gelu", e);
+}
+
 const bl_ops bl_ops_cuda = {
     .name = "cuda",
     .buffer_new = bl_cuda_buffer_new,
@@ -314,6 +334,8 @@ const bl_ops bl_ops_cuda = {
     .greedy = bl_cuda_greedy,
     .range_search = bl_cuda_range_search,
     .each = bl_cuda_each,
+    .layernorm = layernorm,
+    .gelu = gelu,
     .weight_grad = bl_cuda_weight_grad,
     .rmsnorm_grad = bl_cuda_rmsnorm_grad,
     .rope_grad = rope_grad,

@@ -10,11 +10,8 @@ static void every_op_is_there(void **state)
 {
     (void)state;
     BL_NEEDS_GPU;
-    const bl_ops *o = gpu->ops;
-    assert_true(o->linear && o->transform && o->channel_stats && o->rmsnorm && o->rope && o->kv_append && o->attention);
-    assert_true(o->gather && o->swiglu && o->add && o->embed && o->loss && o->kl_div && o->sample && o->pack);
-    assert_true(o->unpack && o->permute && o->diagonal && o->hessian && o->cholesky_inverse && o->quad_form);
-    assert_true(o->hadamard && o->gptq_sweep && o->scale && o->sq_error && o->clip_search && o->hqq && o->greedy);
+    for (size_t op[2] = {BL_OP(linear), 0}; op[0] < sizeof(bl_ops); op[0] += sizeof(void (*)(void)))
+        assert_ok(bl_check_ops(gpu, op, &e));
 }
 
 /* ---- memory ---- */
@@ -171,6 +168,36 @@ static void norm_gate_sum_and_copies_of_rows(void **state)
         both_drop(u);
         both_drop(y);
         both_drop(w);
+    }
+}
+
+static void norms_and_gates_of_encoders(void **state)
+{
+    static const int64_t counts[] = {1, 3, 200};
+    (void)state;
+    BL_NEEDS_GPU;
+    EACH(rows, counts)
+    EACH(n, widths)
+    {
+        both x = both_random(true, rows, n, 1, 3), w = both_flat(both_random(false, 1, n, 2, 1)),
+             b = both_flat(both_random(false, 1, n, 3, 1)), y = both_new(BL_F32, true, rows, n);
+        bl_layernorm_args norm = {.x = x.c, .weight = w.c, .bias = b.c, .y = y.c, .eps = 1e-12},
+                          there = {.x = x.g, .weight = w.g, .bias = b.g, .y = y.g, .eps = 1e-12};
+        RUN(layernorm, &norm, &there);
+        ASSERT_NEAR(y, BF16_ROUNDED);
+        RUN(gelu, (&(bl_gelu_args){x.c, y.c}), (&(bl_gelu_args){x.g, y.g}));
+        ASSERT_NEAR(y, BF16_ROUNDED);
+        RUN(gelu, (&(bl_gelu_args){x.c, x.c}), (&(bl_gelu_args){x.g, x.g})); /* in place */
+        ASSERT_NEAR(x, BF16_ROUNDED);
+        both_send(x);
+        norm.y = x.c;
+        there.y = x.g;
+        RUN(layernorm, &norm, &there);
+        ASSERT_NEAR(x, BF16_ROUNDED);
+        both_drop(x);
+        both_drop(w);
+        both_drop(b);
+        both_drop(y);
     }
 }
 
@@ -615,6 +642,7 @@ int main(void)
         cmocka_unit_test(a_recorded_rotation_keeps_the_factor_of_its_order),
         cmocka_unit_test(a_second_stream_waits_for_an_event_of_the_first),
         cmocka_unit_test(norm_gate_sum_and_copies_of_rows),
+        cmocka_unit_test(norms_and_gates_of_encoders),
         cmocka_unit_test(rotary_positions_of_heads),
         cmocka_unit_test(statistics_of_channels_are_the_same_numbers),
         cmocka_unit_test(attention_over_segments_of_ragged_sequences),
