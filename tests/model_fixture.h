@@ -12,16 +12,21 @@ typedef struct fixture {
 } fixture;
 
 /* tokenizer NULL: the model's own, "": none. */
-static inline fixture fixture_with(const char *model, const char *tokenizer, int threads, const bl_model_opts *o)
+static inline fixture fixture_on(const char *device, const char *model, const char *tokenizer, int threads,
+                                 const bl_model_opts *o)
 {
     bl_err e = {0};
     fixture f = {0};
     bool none = tokenizer && !*tokenizer;
     assert_ok(bl_checkpoint_open(model, &(bl_checkpoint_opts){.tokenizer = none ? NULL : tokenizer}, &f.ckpt, &e));
-    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = threads}, &f.be, &e));
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = device, .threads = threads}, &f.be, &e));
     assert_ok(bl_model_open(f.ckpt, f.be, o, &f.m, &e));
     if (!none) assert_ok(bl_tokenizer_of(f.ckpt, &f.t, &e));
     return f;
+}
+static inline fixture fixture_with(const char *model, const char *tokenizer, int threads, const bl_model_opts *o)
+{
+    return fixture_on("cpu", model, tokenizer, threads, o);
 }
 static inline fixture fixture_open(const char *model, const char *tokenizer, int threads, bool stream)
 {
@@ -51,14 +56,14 @@ static inline bl_tensor fixture_tensor(const fixture *f, bl_dtype t, int64_t row
 }
 static inline void fixture_drop(const fixture *f, bl_tensor *t) { f->be->ops->buffer_free(t->buf); }
 
-/* Final hidden states f32 [n, dim] of one sequence, all rows. */
+/* Final hidden states act [n, dim] of one sequence, all rows. */
 static inline bl_tensor fixture_hidden(const fixture *f, const int32_t *ids, int32_t n)
 {
     bl_err e = {0};
     bl_kv *kv;
     int32_t slot, past = 0, start[] = {0, n};
     int64_t *want = malloc((size_t)n * sizeof *want);
-    bl_tensor hidden = fixture_tensor(f, BL_F32, n, f->m->config.dim);
+    bl_tensor hidden = fixture_tensor(f, f->be->act, n, f->m->config.dim);
     for (int32_t i = 0; i < n; i++) want[i] = i;
     assert_ok(bl_kv_new(f->m, n, 1, true, f->m->kv, &kv, &e));
     assert_ok(bl_kv_slot(kv, n, -1, 0, &slot, &e));

@@ -1,22 +1,9 @@
 /* Every method that learns, through the program: a run that is killed and goes on ends in the bytes of one that was
  * not, and takes the memory that its plan said. */
 #include "kill_fixture.h"
+#include "learner_text.h"
 #include "tiny_model.h"
 #include "methods/registry.h"
-
-enum { STEPS = 3 };
-
-/* Options that make a step short, and what a method has to follow. */
-static void text_of(const bl_method *m, char out[200])
-{
-    static const bl_opt none[] = {{0}};
-    const bl_opt *o = m->opts ? m->opts : none;
-    const bool grouped = bl_opt_find(o, "group"), ranked = bl_opt_find(o, "rank"),
-               searched = bl_opt_find(o, "grid-rounds");
-    const char *before = strcmp(m->name, "e2e-qp") == 0 ? "rtn:w4g24+" : "";
-    snprintf(out, 200, "%s%s%s%s%s", before, m->name, grouped ? ":g24" : "", ranked ? "+rank=4" : "",
-             searched ? "+grid-rounds=1+rounds=4" : "");
-}
 
 static const char *tail[] = {"--data",         "@dir/three.jsonl",
                              "--calib",        "primer:test",
@@ -82,15 +69,11 @@ static void every_method_goes_on_bit_for_bit_in_the_memory_that_was_planned(void
     static const tiny t = {
         .dim = 72, .hidden = 160, .layers = 3, .heads = 9, .kv_heads = 3, .vocab = 300, .max_len = 96};
     static const uint64_t seed[2] = {100, 101};
-    char data[4000] = "", text[200];
+    char data[LEARNER_ROWS], text[LEARNER_TEXT];
     bl_err e = {0};
     int seen = 0;
     (void)state;
-    for (int row = 0; row < 4; row++) {
-        sprintf(data + strlen(data), "{\"ids\": [");
-        for (int i = 0; i < 40; i++) sprintf(data + strlen(data), "%s%d", i ? ", " : "", 3 + (row * 31 + i * 7) % 200);
-        sprintf(data + strlen(data), "]}\n");
-    }
+    learner_rows(data);
     study_write(S.dir, "three.jsonl", data);
     char path[4400];
     snprintf(path, sizeof path, "%s/model/even.bin", S.dir);
@@ -98,7 +81,7 @@ static void every_method_goes_on_bit_for_bit_in_the_memory_that_was_planned(void
     for (size_t i = 0; bl_methods[i]; i++) {
         const char *argv[40];
         if (!bl_methods[i]->learns) continue;
-        text_of(bl_methods[i], text);
+        learner_text(bl_methods[i], text);
         arguments(text, "@dir/whole", "--json", argv);
         ran r = program_with(&S, NULL, argv);
         if (r.code) fail_msg("%s: %s", text, r.err);
