@@ -147,15 +147,16 @@ bl_status bl_passage_encoder(const bl_data_dirs *dirs, bl_arena *a, const char *
     static const char *const files[] = {"all-MiniLM-L6-v2/model.safetensors", "encoder/model.safetensors", NULL};
     bl_status st = BL_OK;
     const char *path;
-    bl_hash both[2] = {*hash};
+    static const char version[] = "on the device of the model"; /* another one: vectors may be others */
+    bl_hash all[3] = {*hash, [2] = bl_hash_bytes(version, sizeof version)};
     BL_TRY(bl_data_find(dirs, files, "sentence-transformers/all-MiniLM-L6-v2, or another encoder as encoder/", a, &path,
                         NULL, e));
     if (!(*dir = bl_arena_str(a, path, (size_t)(strrchr(path, '/') - path), e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(bl_encoder_fingerprint(*dir, &both[1], e));
-    *hash = bl_hash_bytes(both, sizeof both);
+    BL_TRY(bl_encoder_fingerprint(*dir, &all[1], e));
+    *hash = bl_hash_bytes(all, sizeof all);
 out:
     return st;
 }

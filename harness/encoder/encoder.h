@@ -12,7 +12,7 @@
  * A text is [CLS] tokens [SEP], cut at the end where it is too long. x = LN(word + position + type); in each layer
  * x = LN(x + attention), x = LN(x + W2 gelu(W1 x)), all with biases (Devlin et al. 2019); the vector is the mean of x
  * over the tokens, [CLS] and [SEP] among them, over its length (Reimers and Gurevych 2019). A vector's bits do not
- * depend on the other texts of the call.
+ * depend on the other texts of the call, on a GPU where that is deterministic.
  */
 #ifndef BL_HARNESS_ENCODER_ENCODER_H
 #define BL_HARNESS_ENCODER_ENCODER_H
@@ -20,8 +20,7 @@
 #include "kernels/ops.h"
 
 typedef struct bl_encoder bl_encoder;
-/* The backend, which outlives it, needs layernorm and gelu (BL_E_UNSUPPORTED): those of CPUs have them, CUDA has not.
- */
+/* The backend outlives it. */
 bl_status bl_encoder_open(const char *dir, bl_backend *be, bl_encoder **out, bl_err *e);
 void bl_encoder_close(bl_encoder *x); /* NULL is fine */
 int64_t bl_encoder_dim(const bl_encoder *x);

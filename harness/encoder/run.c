@@ -10,12 +10,10 @@ enum { PASS = 1024 }; /* rows, at least one text */
 
 bl_status bl_encoder_open(const char *dir, bl_backend *be, bl_encoder **out, bl_err *e)
 {
-    static const size_t ops[] = {BL_OP(layernorm), BL_OP(gelu), 0};
     bl_status st = BL_OK;
     bl_encoder *x = bl_new(1, sizeof *x, e);
     if (!x) return BL_E_NOMEM;
     x->be = be;
-    BL_TRY(bl_check_ops(be, ops, e));
     BL_TRY(enc_read(x, dir, e));
     *out = x;
     x = NULL;
@@ -69,7 +67,7 @@ typedef struct pass {
     int64_t rows, most, at;                             /* `at`: bytes of the buffer in use */
     bl_tensor ids, pos, type, start, past, seg, seg_at; /* of the tokens, and of the attention */
     bl_tensor h, sum, q, k, v, y, up;                   /* activations */
-    float *host;                                        /* [most, dim] */
+    void *host;                                         /* act [most, dim] */
     int32_t *i32;                                       /* [4 most + 4]: lists on their way */
     int64_t *i64;                                       /* [2 most] */
 } pass;
@@ -111,7 +109,7 @@ static bl_status pass_new(bl_encoder *x, int64_t most, pass *p, bl_err *e)
     lay_out(p);
     BL_TRY(x->be->ops->buffer_new(x->be, (uint64_t)p->at, &p->buf, e));
     lay_out(p);
-    if (!(p->host = bl_new((size_t)(most * x->dim), sizeof *p->host, e)) ||
+    if (!(p->host = bl_new((size_t)(most * x->dim), bl_dtype_bytes(x->be->act), e)) ||
         !(p->i32 = bl_new((size_t)most + 1, sizeof *p->i32, e)) ||
         !(p->i64 = bl_new((size_t)most * 2, sizeof *p->i64, e)))
         st = BL_E_NOMEM;
@@ -232,13 +230,16 @@ out:
     return st;
 }
 
-/* The mean over the rows of a text, of unit length. */
-static bl_status pool(const float *rows, int64_t n, int64_t dim, double *mean, float *out, bl_err *e)
+/* The mean over the rows row0 .. row0 + n, of unit length. */
+static bl_status pool(const pass *p, int64_t row0, int64_t n, double *mean, float *out, bl_err *e)
 {
+    const int64_t dim = p->x->dim;
     double square = 0;
     memset(mean, 0, (size_t)dim * sizeof *mean);
-    for (int64_t r = 0; r < n; r++)
-        for (int64_t d = 0; d < dim; d++) mean[d] += rows[r * dim + d];
+    for (int64_t r = row0; r < row0 + n; r++)
+        for (int64_t d = 0; d < dim; d++)
+            mean[d] += p->x->be->act == BL_F32 ? ((const float *)p->host)[r * dim + d]
+                                               : bl_bf16_to_f32(((const uint16_t *)p->host)[r * dim + d]);
     for (int64_t d = 0; d < dim; d++) square += mean[d] * mean[d];
     if (!isfinite(square) || square <= 0)
         return bl_fail(e, BL_E_NUMERIC, "the encoder's states of a text are %s",
@@ -261,7 +262,7 @@ static bl_status run(pass *p, const text_ids *text, int64_t n, double *mean, flo
     for (int64_t i = 0; i < x->n_layers; i++) BL_TRY(through_layer(p, &x->layer[i], h, e));
     BL_TRY(be->ops->download(be, &h, p->host, e));
     for (int64_t i = 0, r = 0; i < n; i++) {
-        BL_TRY(pool(p->host + r * x->dim, (int64_t)text[i].ids.n, x->dim, mean, out + text[i].at * x->dim, e));
+        BL_TRY(pool(p, r, (int64_t)text[i].ids.n, mean, out + text[i].at * x->dim, e));
         r += (int64_t)text[i].ids.n;
     }
 out:

@@ -16,7 +16,6 @@ enum { TOGETHER = 256 }; /* texts that an encoder is given at once */
 struct bl_near_encoder {
     struct bl_near_encoder *next;
     char *dir;
-    bl_backend *be;
     bl_encoder *x;
 };
 struct bl_near_store {
@@ -54,7 +53,6 @@ void bl_engine_near_free(bl_engine *g)
     for (struct bl_near_encoder *x = g->encoder, *next; x; x = next) {
         next = x->next;
         bl_encoder_close(x->x);
-        bl_backend_close(x->be);
         bl_free(x->dir);
         bl_free(x);
     }
@@ -78,13 +76,11 @@ static bl_status encoder_of(bl_engine *g, const char *dir, bl_encoder **out, bl_
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = g->m->be->opts.threads}, &x->be, e));
-    BL_TRY(bl_encoder_open(dir, x->be, &x->x, e));
+    BL_TRY(bl_encoder_open(dir, g->m->be, &x->x, e));
     *out = x->x;
 out:
     if (st != BL_OK) {
         g->encoder = x->next;
-        bl_backend_close(x->be);
         bl_free(x->dir);
         bl_free(x);
     }
@@ -101,14 +97,15 @@ static bl_status encoder_vectors(bl_encoder *x, const char *const *text, int64_t
     return st;
 }
 
-/* The file that has the vectors of these texts by this encoder; NULL: there is no place for one. */
-static char *kept_path(const bl_encoder *x, const bl_near_texts *t, bl_hash *hash, bl_err *e)
+/* The file that has the vectors of these texts by this encoder on such a device; NULL: there is no place for one. */
+static char *kept_path(const bl_engine *g, const bl_encoder *x, const bl_near_texts *t, bl_hash *hash, bl_err *e)
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     bl_hasher *h = bl_hasher_new(e);
     char hex[33];
     if (!h) return NULL;
     bl_hash_of(h, bl_encoder_hash(x));
+    bl_hash_text(h, bl_backend_numerics(g->m->be));
     for (int64_t i = 0; i < t->n; i++) bl_hash_text(h, t->text[i]);
     *hash = bl_hasher_end(h);
     bl_hash_hex(*hash, hex);
@@ -136,7 +133,7 @@ static bool kept(const char *path, bl_arena *a, int64_t n, int64_t dim, bl_hash 
            bl_hash_equal(v->hash, hash);
 }
 
-static bl_status encoded(bl_encoder *x, const bl_near_texts *t, double *out, bl_err *e)
+static bl_status encoded(const bl_engine *g, bl_encoder *x, const bl_near_texts *t, double *out, bl_err *e)
 {
     bl_status st = BL_OK;
     int64_t dim = bl_encoder_dim(x);
@@ -145,7 +142,7 @@ static bl_status encoded(bl_encoder *x, const bl_near_texts *t, double *out, bl_
     bl_vectors v;
     float *made = NULL;
     const float *row;
-    char *path = t->kept ? kept_path(x, t, &hash, NULL) : NULL;
+    char *path = t->kept ? kept_path(g, x, t, &hash, NULL) : NULL;
 
     BL_TRY(bl_arena_new(&a, e));
     if (path && kept(path, a, t->n, dim, hash, &v)) {
@@ -178,7 +175,7 @@ static bl_status store_new(bl_engine *g, const bl_near_texts *t, bl_encoder *x, 
         goto out;
     }
     s->of = t;
-    BL_TRY(x ? encoded(x, t, s->row, e) : bl_engine_embed(g, t->text, t->n, s->row, e));
+    BL_TRY(x ? encoded(g, x, t, s->row, e) : bl_engine_embed(g, t->text, t->n, s->row, e));
     for (int k = 0; k < BL_NEAR_RULES; k++) {
         if (!(s->level[k] = bl_new(values, 1, e))) {
             st = BL_E_NOMEM;

@@ -266,8 +266,6 @@ bl_status bl_estimate_speed(const char *device, int64_t threads, bool reference,
     double known = reference ? 0 : bl_device_flops(device);
     *out = (bl_speed){.flops = known, .block_seconds = bl_device_block_seconds(device)};
     if (known <= 0) BL_TRY(measure(device, threads, reference, &out->flops, e));
-    out->host_flops = out->flops;
-    if (known > 0) BL_TRY(measure("cpu", threads, false, &out->host_flops, e));
 out:
     return st;
 }
@@ -321,7 +319,7 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, const bl_speed
                    passes * (double)c->n_layers * v->block_seconds + items * s->compared * (double)c->dim * compare_s;
     if (s->encoder_work > 0)
         out->seconds += overhead * s->encoder_work * (items * s->encoded_bytes + s->kept_encoded_bytes) / per /
-                        v->host_flops;
+                        v->flops;
 }
 
 int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_variant *v, const bl_plan_cell *cell,

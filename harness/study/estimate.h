@@ -25,7 +25,6 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
 /* How fast a device is. */
 typedef struct bl_speed {
     double flops;         /* of its products, a second */
-    double host_flops;    /* of this machine's processor, where encoders are */
     double block_seconds; /* a block of a pass with few rows takes at least so long */
 } bl_speed;
 /* That of a device (NULL: the best): of a CPU one thread is measured for a few milliseconds, times their number; other

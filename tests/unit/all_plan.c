@@ -679,7 +679,7 @@ static void vectors_of_texts_are_part_of_what_a_task_costs(void **state)
     near_texts = (bl_near_texts[]){{.text = kept, .n = 3, .kept = true}, {.text = other, .n = 1}};
     assert_ok(bl_estimate_task(&task, &d, 0, &s, &e));
     assert_true(s.items == 4 && s.bytes == 5 + 5 + 7 && s.kept_bytes == 30 && s.compared == 4 && s.encoder_work == 0);
-    bl_estimate_cell(&c, &s, &(bl_speed){.flops = 1e30, .host_flops = 1e30, .block_seconds = 1}, false, 0, &cell);
+    bl_estimate_cell(&c, &s, &(bl_speed){.flops = 1e30, .block_seconds = 1}, false, 0, &cell);
     assert_int_equal(cell.tokens, 4 * (17 + 1) + 30);
     assert_float_equal(cell.seconds, 2 * 4, 1e-4); /* two blocks; an item's own texts are a pass, queries go together */
 
@@ -695,8 +695,12 @@ static void vectors_of_texts_are_part_of_what_a_task_costs(void **state)
     assert_ok(bl_json_get_int(j, "num_hidden_layers", &layers, &e));
     bl_json_free(j);
     assert_true(s.encoder_work == 2. * (double)(layers * (4 * dim * dim + 2 * dim * ffn)));
-    bl_estimate_cell(&c, &s, &(bl_speed){.flops = 1e30, .host_flops = s.encoder_work}, false, 0, &cell);
-    assert_float_equal(cell.seconds, 1.15 * (4 * 17 + 30), 0.01); /* a token a second */
+    const bl_speed speed = {.flops = s.encoder_work}; /* a token a second */
+    bl_estimate_cell(&c, &s, &speed, false, 0, &cell);
+    const double all = cell.seconds;
+    s.encoder_work = 0;
+    bl_estimate_cell(&c, &s, &speed, false, 0, &cell);
+    assert_float_equal(all - cell.seconds, 1.15 * (4 * 17 + 30), 0.01);
 }
 
 /* A model whose chat template is not known is not asked through one: said by the plan, with nothing computed. */
