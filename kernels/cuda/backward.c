@@ -239,17 +239,8 @@ bl_status bl_cuda_transform_grad(bl_backend *be, const bl_transform_grad_args *a
     bl_cuda *c = be->own;
     int64_t wide = a->dy.dim[1];
     BL_TRY(bl_check_transform_grad(be, a, e));
-    if (a->n_t == 1 && a->t->kind == BL_T_SCALE) {
-        bl_cu_scale_outputs(c->now, &(bl_cu_scaled){.x = bl_cuda_at(&a->dy),
-                                                    .y = bl_cuda_at(&a->dx),
-                                                    .by = bl_cuda_at(&a->t->data),
-                                                    .ldx = a->dy.stride[0],
-                                                    .ldy = a->dx.stride[0],
-                                                    .rows = a->dy.dim[0],
-                                                    .n = a->dy.dim[1],
-                                                    .accumulate = a->accumulate});
+    if (bl_cuda_scales_alone(be, a->t, a->n_t, &a->dy, &a->dx, a->accumulate))
         return bl_cuda_launched(be, "transform_grad", e);
-    }
     for (int i = 0; i < a->n_t; i++) wide = BL_MAX(wide, a->t[i].in);
     int64_t at_once = BL_MIN(BL_MAX(BYTES / (wide * (int64_t)sizeof(float)), 1), BL_MAX(a->dy.dim[0], 1));
     void *from, *to, *was;

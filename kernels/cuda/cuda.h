@@ -139,6 +139,11 @@ bl_status bl_cuda_turn(bl_backend *be, float *from, float *to, int64_t wide, int
 bl_status bl_cuda_transformed(bl_backend *be, const bl_tensor *x, const bl_transform *t, int n_t, float **out,
                               bl_err *e);
 
+/* Where T is one scale of activations, so is the way back: launches y (+)= x by it. false: it is more, and nothing is
+ * done. */
+bool bl_cuda_scales_alone(bl_backend *be, const bl_transform *t, int n_t, const bl_tensor *x, const bl_tensor *y,
+                          bool accumulate);
+
 /* ---- the ops, by file ---- */
 /* backend.c */
 void bl_cuda_device_info(const bl_backend *, bl_device_info *);

@@ -62,22 +62,28 @@ out:
     return st;
 }
 
+bool bl_cuda_scales_alone(bl_backend *be, const bl_transform *t, int n_t, const bl_tensor *x, const bl_tensor *y,
+                          bool accumulate)
+{
+    bl_cuda *c = be->own;
+    if (n_t != 1 || t->kind != BL_T_SCALE) return false;
+    bl_cu_scale_outputs(c->now, &(bl_cu_scaled){.x = bl_cuda_at(x),
+                                                .y = bl_cuda_at(y),
+                                                .by = bl_cuda_at(&t->data),
+                                                .ldx = x->stride[0],
+                                                .ldy = y->stride[0],
+                                                .rows = x->dim[0],
+                                                .n = x->dim[1],
+                                                .accumulate = accumulate});
+    return true;
+}
+
 bl_status bl_cuda_transform(bl_backend *be, const bl_transform_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
     BL_TRY(bl_check_transform(be, a, e));
-    if (a->n_t == 1 && a->t->kind == BL_T_SCALE) {
-        bl_cu_scale_outputs(c->now, &(bl_cu_scaled){.x = bl_cuda_at(&a->x),
-                                                    .y = bl_cuda_at(&a->y),
-                                                    .by = bl_cuda_at(&a->t->data),
-                                                    .ldx = a->x.stride[0],
-                                                    .ldy = a->y.stride[0],
-                                                    .rows = a->x.dim[0],
-                                                    .n = a->x.dim[1]});
-        BL_TRY(bl_cuda_launched(be, "transform", e));
-        goto out;
-    }
+    if (bl_cuda_scales_alone(be, a->t, a->n_t, &a->x, &a->y, false)) return bl_cuda_launched(be, "transform", e);
     int64_t wide = bl_cuda_widest(&a->x, a->t, a->n_t),
             at_once = BL_MAX(BL_CUDA_INPUT_BYTES / (wide * (int64_t)sizeof(float)), 1);
     for (int64_t r = 0; r < a->x.dim[0]; r += at_once) {
