@@ -32,7 +32,8 @@ static const char *const op_names[] = {
     OP(layernorm),      OP(gelu),           OP(dora),          OP(dora_grad),    OP(pool),
     OP(pool_grad),      OP(band),           OP(band_grad),     OP(scale_grad),   OP(act_round),
     OP(act_round_grad), OP(lowrank_grad),   OP(round_random),  OP(differ),       OP(adamw_all),
-    OP(sq_sums),        OP(step_search),    OP(merged_grid),   OP(split_pass)};
+    OP(sq_sums),        OP(step_search),    OP(merged_grid),   OP(split_pass),
+    OP(sign_round),     OP(sign_round_grad), OP(sign_step)};
 /* clang-format on */
 #undef OP
 

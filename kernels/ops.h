@@ -254,6 +254,7 @@ typedef struct bl_pack_args {
 #include "ops_adapter.h"
 #include "ops_encode.h"
 #include "ops_fit.h"
+#include "ops_sign.h"
 #include "ops_solve.h"
 #include "ops_train.h"
 /* y = A x, rounded activations as a product simulates them (bl_linear_args), scales of a token or of a group. */
@@ -400,6 +401,9 @@ typedef struct bl_ops {
     bl_status (*grid_grad)(bl_backend *, const bl_grid_grad_args *, bl_err *);
     bl_status (*merged_grid)(bl_backend *, const bl_merged_grid_args *, bl_err *);
     bl_status (*step_search)(bl_backend *, const bl_step_search_args *, bl_err *);
+    bl_status (*sign_round)(bl_backend *, const bl_sign_round_args *, bl_err *);
+    bl_status (*sign_round_grad)(bl_backend *, const bl_sign_round_grad_args *, bl_err *);
+    bl_status (*sign_step)(bl_backend *, const bl_sign_step_args *, bl_err *);
     bl_status (*scale_grad)(bl_backend *, const bl_scale_grad_args *, bl_err *);
     bl_status (*differ)(bl_backend *, const bl_differ_args *, bl_err *);
     bl_status (*act_round)(bl_backend *, const bl_act_round_args *, bl_err *);

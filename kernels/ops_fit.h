@@ -76,8 +76,9 @@ typedef struct bl_range_search_args {
     bl_tensor scale, zero; /* f32 [out, 1], contiguous, out */
 } bl_range_search_args;
 
-/* Work of a method on host memory that is no product: piece(ctx, i) for i = 0 .. n-1, on the threads of the backend, in
- * any order. A piece writes what no other one does, so that which thread did it changes nothing. */
+/* No arithmetic of a device but a service to methods whose rule for a row is their own: piece(ctx, i) for i = 0 .. n-1
+ * over memory of the host, on its threads whatever the device, in any order. A piece writes what no other one does, so
+ * that which thread did it changes nothing. */
 typedef struct bl_each_args {
     int64_t n;
     void (*piece)(void *ctx, int64_t i);

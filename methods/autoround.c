@@ -5,16 +5,14 @@
  *                                      linears rounded, on the inputs x^ that the blocks before leave by now
  *     p <- p - lr (1 - i / iters) sign(dL/dp),   i = 0 .. iters - 1
  *
- * p: v of each weight, from 0; a and c of each group, from 1, kept in 0..1 (autoround.h: the grid). L is over `batch`
+ * p: v of each weight, from 0; a and c of each group, from 1, kept in 0..1 (ops_sign.h: the grid). L is over `batch`
  * windows, drawn anew each step; the numbers with the least L seen are kept. With the sum of all steps at most a half,
  * a code is at most one away from the nearest.
  */
-#include "autoround.h"
 #include "harness/quant/calibrate.h"
 #include "shared_block.h"
 #include "shared_weight.h"
 #include <math.h>
-#include <string.h>
 
 typedef struct opts {
     int64_t wbits, group, iters, batch;
@@ -71,14 +69,12 @@ static bl_status check(const bl_method_run *r, bl_err *e)
 
 /* ---- a block ---- */
 
-typedef struct learned { /* of one linear; host */
+typedef struct learned { /* of one linear; tensors f32 */
     bl_linear *lin;
-    bl_autoround k;
-    int64_t groups;
-    float *w, *y;     /* [out, in] as it came; the rounded one, or the gradient */
-    float *v, *a, *c; /* [out, in], [out, groups] x 2 */
-    float *best_v, *best_a, *best_c;
-    bl_tensor dw; /* f32 [out, in] */
+    bl_sign_grid grid;
+    bl_tensor w, dy;           /* [out, in]: as it came; the gradient of what it is by now */
+    bl_tensor v, a, c, da, dc; /* [out, in], [out, groups] x 4 */
+    bl_tensor best_v, best_a, best_c;
 } learned;
 
 typedef struct work {
@@ -88,57 +84,20 @@ typedef struct work {
     int n;
     bl_buffer *turned; /* inputs after a linear's transforms */
     bl_block_learner by;
-    float step;
 } work;
-
-enum { ROWS = 16 }; /* of a piece */
-static int64_t pieces(const learned *l) { return (l->lin->out + ROWS - 1) / ROWS; }
-
-static void round_rows(void *ctx, int64_t piece)
-{
-    const learned *l = ctx;
-    int64_t in = l->k.in, g = l->groups;
-    for (int64_t i = piece * ROWS; i < BL_MIN((piece + 1) * ROWS, l->lin->out); i++)
-        bl_autoround_row(&l->k, l->w + i * in, l->v + i * in, l->a + i * g, l->c + i * g, l->y + i * in, NULL, NULL);
-}
-
-typedef struct stepping {
-    const work *k;
-    const learned *l;
-    float *dv, *da, *dc; /* [out, in], [out, groups] x 2 */
-} stepping;
-
-static float moved(float p, float d, float step) { return d > 0 ? p - step : d < 0 ? p + step : p; }
-
-static void step_rows(void *ctx, int64_t piece)
-{
-    const stepping *s = ctx;
-    const learned *l = s->l;
-    int64_t in = l->k.in, g = l->groups;
-    float step = s->k->step;
-    for (int64_t i = piece * ROWS; i < BL_MIN((piece + 1) * ROWS, l->lin->out); i++) {
-        float *v = l->v + i * in, *a = l->a + i * g, *c = l->c + i * g, *dv = s->dv + i * in, *da = s->da + i * g,
-              *dc = s->dc + i * g;
-        bl_autoround_row_grad(&l->k, l->w + i * in, v, a, c, l->y + i * in, dv, da, dc);
-        for (int64_t j = 0; j < in; j++) v[j] = moved(v[j], dv[j], step);
-        for (int64_t j = 0; j < g && s->k->o->ranges; j++) {
-            a[j] = fminf(fmaxf(moved(a[j], da[j], step), 0), 1);
-            c[j] = fminf(fmaxf(moved(c[j], dc[j], step), 0), 1);
-        }
-    }
-}
 
 /* The linears get the weights that v, a and c make. */
 static bl_status make(work *k, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_ops *ops = k->r->ops;
-    for (int i = 0; i < k->n; i++) {
-        learned *l = &k->lin[i];
-        BL_TRY(ops->each(k->r->be, &(bl_each_args){.n = pieces(l), .piece = round_rows, .ctx = l}, e));
-        BL_TRY(ops->upload(k->r->be, &l->lin->weight.part[0], l->y, e));
+    for (int i = 0; i < k->n && st == BL_OK; i++) {
+        const learned *l = &k->lin[i];
+        st = k->r->ops->sign_round(
+            k->r->be,
+            &(bl_sign_round_args){
+                .w = l->w, .v = l->v, .a = l->a, .c = l->c, .y = l->lin->weight.part[0], .grid = l->grid},
+            e);
     }
-out:
     return st;
 }
 
@@ -151,12 +110,12 @@ static bl_status linear_grad(work *k, bl_model *m, bl_role role, bl_tensor x, bl
     while (l->lin->role != role) l++;
     bl_tensor seen = x;
     if (l->lin->n_transforms) {
-        BL_TRY(bl_buffer_fit(be, &k->turned, (uint64_t)(x.dim[0] * l->k.in) * bl_dtype_bytes(be->act), e));
-        seen = bl_tensor_2d(k->turned, 0, be->act, x.dim[0], l->k.in);
+        BL_TRY(bl_buffer_fit(be, &k->turned, (uint64_t)(x.dim[0] * l->w.dim[1]) * bl_dtype_bytes(be->act), e));
+        seen = bl_tensor_2d(k->turned, 0, be->act, x.dim[0], l->w.dim[1]);
         BL_TRY(be->ops->transform(
             be, &(bl_transform_args){.x = x, .y = seen, .t = l->lin->transform, .n_t = l->lin->n_transforms}, e));
     }
-    BL_TRY(be->ops->weight_grad(be, &(bl_weight_grad_args){.x = seen, .dy = dy, .dw = l->dw, .alpha = 1}, e));
+    BL_TRY(be->ops->weight_grad(be, &(bl_weight_grad_args){.x = seen, .dy = dy, .dw = l->dy, .alpha = 1}, e));
     if (dx.buf) BL_TRY(bl_linear_input_grad(be, l->lin, dy, dx, accumulate, e));
 out:
     return st;
@@ -181,33 +140,31 @@ static bl_tensor norm_grad(void *ctx, bl_model *m, int64_t block, bl_role role)
     return (bl_tensor){0};
 }
 
-static void keep(learned *l)
+static bl_status keep(const work *k, const learned *l, bl_err *e)
 {
-    memcpy(l->best_v, l->v, (size_t)(l->lin->out * l->k.in) * sizeof *l->v);
-    memcpy(l->best_a, l->a, (size_t)(l->lin->out * l->groups) * sizeof *l->a);
-    memcpy(l->best_c, l->c, (size_t)(l->lin->out * l->groups) * sizeof *l->c);
+    const bl_tensor from[] = {l->v, l->a, l->c}, to[] = {l->best_v, l->best_a, l->best_c};
+    bl_status st = BL_OK;
+    for (int i = 0; i < 3 && st == BL_OK; i++)
+        st = k->r->ops->gather(k->r->be, &(bl_gather_args){.src = from[i], .dst = to[i], .n = from[i].dim[0]}, e);
+    return st;
 }
 
-static bl_status step(work *k, bl_err *e)
+static bl_status step(const work *k, double by, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_ops *ops = k->r->ops;
+    bl_backend *be = k->r->be;
     for (int i = 0; i < k->n; i++) {
-        learned *l = &k->lin[i];
-        bl_mark mark = bl_arena_mark(k->r->scratch);
-        size_t n = (size_t)(l->lin->out * l->k.in), g = (size_t)(l->lin->out * l->groups);
-        stepping s = {.k = k,
-                      .l = l,
-                      .dv = bl_alloc(k->r->scratch, n, sizeof *s.dv, e),
-                      .da = bl_alloc(k->r->scratch, g, sizeof *s.da, e),
-                      .dc = bl_alloc(k->r->scratch, g, sizeof *s.dc, e)};
-        if (!s.dv || !s.da || !s.dc) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-        BL_TRY(ops->download(k->r->be, &l->dw, l->y, e));
-        BL_TRY(ops->each(k->r->be, &(bl_each_args){.n = pieces(l), .piece = step_rows, .ctx = &s}, e));
-        bl_arena_release(k->r->scratch, mark);
+        const learned *l = &k->lin[i];
+        BL_TRY(ops->sign_round_grad(
+            be,
+            &(bl_sign_round_grad_args){
+                .w = l->w, .v = l->v, .a = l->a, .c = l->c, .dy = l->dy, .da = l->da, .dc = l->dc, .grid = l->grid},
+            e));
+        BL_TRY(ops->sign_step(be, &(bl_sign_step_args){l->v, l->dy, by, -INFINITY, INFINITY}, e));
+        if (!k->o->ranges) continue;
+        BL_TRY(ops->sign_step(be, &(bl_sign_step_args){l->a, l->da, by, 0, 1}, e));
+        BL_TRY(ops->sign_step(be, &(bl_sign_step_args){l->c, l->dc, by, 0, 1}, e));
     }
 out:
     return st;
@@ -227,7 +184,7 @@ static bl_status learn(work *k, bl_err *e)
     for (int64_t i = 0; i < o->iters; i++) {
         double sum = 0;
         BL_TRY(make(k, e));
-        for (int l = 0; l < k->n; l++) BL_TRY(r->ops->fill(r->be, &k->lin[l].dw, 0, e));
+        for (int l = 0; l < k->n; l++) BL_TRY(r->ops->fill(r->be, &k->lin[l].dy, 0, e));
         bl_block_draw(&random, order, windows, batch);
         for (int64_t b = 0; b < batch; b++) BL_TRY(bl_block_learner_window(&k->by, order[b], 1, &sum, e));
         if (!isfinite(sum)) {
@@ -237,16 +194,15 @@ static bl_status learn(work *k, bl_err *e)
         }
         if (sum < least) {
             least = sum;
-            for (int l = 0; l < k->n; l++) keep(&k->lin[l]);
+            for (int l = 0; l < k->n; l++) BL_TRY(keep(k, &k->lin[l], e));
         }
-        k->step = (float)(first * (1 - (double)i / (double)o->iters));
-        BL_TRY(step(k, e));
+        BL_TRY(step(k, first * (1 - (double)i / (double)o->iters), e));
     }
 out:
     return st;
 }
 
-/* The weight of a linear as it came, in fp32 in its place, and v = 0, a = c = 1. */
+/* The weight of a linear as it came, fp32 in its place, and v = 0, a = c = 1. */
 static bl_status begin(work *k, learned *l, bl_linear *lin, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -254,32 +210,25 @@ static bl_status begin(work *k, learned *l, bl_linear *lin, bl_err *e)
     const bl_format *f;
     bl_shape g;
     bl_weight w = {0};
-    bl_tensor dense = {0};
     target(k->o, lin, &f, &g);
     *l = (learned){.lin = lin,
-                   .k = {.in = g.in, .group = g.group, .bits = f->bits, .symmetric = k->o->symmetric, .scale = g.scale},
-                   .groups = bl_shape_groups(&g)};
-    size_t n = (size_t)(g.out * g.in), groups = (size_t)(g.out * l->groups);
-    float **all[] = {&l->w, &l->y, &l->v, &l->best_v, &l->a, &l->c, &l->best_a, &l->best_c};
+                   .grid = {.bits = f->bits, .group = g.group, .symmetric = k->o->symmetric, .scale = g.scale}};
+    bl_tensor *const all[] = {&l->dy, &l->v, &l->best_v, &l->a, &l->c, &l->da, &l->dc, &l->best_a, &l->best_c};
     for (int i = 0; i < (int)BL_COUNT(all); i++)
-        if (!(*all[i] = bl_alloc(r->scratch, i < 4 ? n : groups, sizeof **all[i], e))) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-    for (size_t i = 0; i < groups; i++) l->a[i] = l->c[i] = 1;
-    keep(l);
-    BL_TRY(bl_linear_dense(r->be, lin, &dense, e));
-    BL_TRY(r->ops->download(r->be, &dense, l->w, e));
-    BL_TRY(bl_matrix_new(r, BL_F32, g.out, g.in, &l->dw, e));
+        BL_TRY(bl_matrix_new(r, BL_F32, g.out, i < 3 ? g.in : bl_shape_groups(&g), all[i], e));
+    BL_TRY(r->ops->fill(r->be, &l->v, 0, e));
+    BL_TRY(r->ops->fill(r->be, &l->a, 1, e));
+    BL_TRY(r->ops->fill(r->be, &l->c, 1, e));
+    BL_TRY(keep(k, l, e));
+    BL_TRY(bl_linear_dense(r->be, lin, &l->w, e));
     BL_TRY(bl_weight_new(r->be, bl_format_find("fp32"), &(bl_shape){.out = g.out, .in = g.in}, &w, e));
     bl_linear_set_weight(lin, &w);
 out:
     bl_weight_free(&w);
-    bl_matrix_free(r, &dense);
     return st;
 }
 
-/* The weight in its format, as the numbers that were kept say. */
+/* The weight in its format, as the numbers that were kept say; values, scales and zeros where gradients were. */
 static bl_status store(const work *k, const learned *l, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -287,34 +236,31 @@ static bl_status store(const work *k, const learned *l, bl_err *e)
     const bl_format *f;
     bl_shape g;
     bl_weight packed = {0};
-    bl_tensor y = {0}, scale = {0}, zero = {0};
     target(k->o, l->lin, &f, &g);
-    float *s = bl_alloc(r->scratch, (size_t)(g.out * l->groups), sizeof *s, e),
-          *z = bl_alloc(r->scratch, (size_t)(g.out * l->groups), sizeof *z, e);
-    if (!s || !z) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    for (int64_t i = 0; i < g.out; i++)
-        bl_autoround_row(&l->k, l->w + i * g.in, l->best_v + i * g.in, l->best_a + i * l->groups,
-                         l->best_c + i * l->groups, l->y + i * g.in, s + i * l->groups, z + i * l->groups);
-    BL_TRY(bl_matrix_new(r, BL_F32, g.out, g.in, &y, e));
-    BL_TRY(bl_matrix_new(r, BL_F32, g.out, l->groups, &scale, e));
-    BL_TRY(bl_matrix_new(r, BL_F32, g.out, l->groups, &zero, e));
-    BL_TRY(r->ops->upload(r->be, &y, l->y, e));
-    BL_TRY(r->ops->upload(r->be, &scale, s, e));
-    BL_TRY(r->ops->upload(r->be, &zero, z, e));
+    BL_TRY(r->ops->sign_round(r->be,
+                              &(bl_sign_round_args){.w = l->w,
+                                                    .v = l->best_v,
+                                                    .a = l->best_a,
+                                                    .c = l->best_c,
+                                                    .y = l->dy,
+                                                    .scale = l->da,
+                                                    .zero = l->dc,
+                                                    .grid = l->grid},
+                              e));
     BL_TRY(bl_weight_new(r->be, f, &g, &packed, e));
     BL_TRY(r->ops->pack(
-        r->be, &(bl_pack_args){.x = y, .w = &packed, .rule = BL_RANGE_GIVEN, .scale = scale, .zero = zero}, e));
+        r->be, &(bl_pack_args){.x = l->dy, .w = &packed, .rule = BL_RANGE_GIVEN, .scale = l->da, .zero = l->dc}, e));
     BL_TRY(r->ops->sync(r->be, e));
     bl_linear_set_weight(l->lin, &packed);
 out:
     bl_weight_free(&packed);
-    bl_matrix_free(r, &y);
-    bl_matrix_free(r, &scale);
-    bl_matrix_free(r, &zero);
     return st;
+}
+
+static void drop(const bl_method_run *r, learned *l)
+{
+    bl_tensor *const all[] = {&l->w, &l->dy, &l->v, &l->best_v, &l->a, &l->c, &l->da, &l->dc, &l->best_a, &l->best_c};
+    for (size_t i = 0; i < BL_COUNT(all); i++) bl_matrix_free(r, all[i]);
 }
 
 static bl_status block(const bl_method_run *r, int64_t b, bl_err *e)
@@ -332,7 +278,7 @@ static bl_status block(const bl_method_run *r, int64_t b, bl_err *e)
     }
     for (int i = 0; i < k.n; i++) BL_TRY(store(&k, &k.lin[i], e));
 out:
-    for (int i = 0; i < bl->n_linears; i++) bl_matrix_free(r, &k.lin[i].dw);
+    for (int i = 0; i < bl->n_linears; i++) drop(r, &k.lin[i]);
     r->ops->buffer_free(k.turned);
     bl_block_learner_end(&k.by);
     bl_arena_release(r->scratch, mark);
@@ -352,7 +298,8 @@ static double flops(const bl_method_run *r, const bl_linear *lin)
            step * (double)o->iters * (double)lin->out * (double)bl_linear_width(lin);
 }
 
-static const size_t ops[] = {BL_BLOCK_OPS, BL_OP(transform_grad), 0};
+static const size_t ops[] = {BL_BLOCK_OPS,           BL_OP(transform_grad), BL_OP(sign_round),
+                             BL_OP(sign_round_grad), BL_OP(sign_step),      0};
 
 const bl_method bl_method_autoround = {
     .name = "autoround",

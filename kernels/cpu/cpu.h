@@ -308,6 +308,9 @@ bl_status bl_cpu_merged_grid(bl_backend *, const bl_merged_grid_args *, bl_err *
 bl_status bl_cpu_split_pass(bl_backend *, const bl_split_pass_args *, bl_err *);
 bl_status bl_cpu_step_search(bl_backend *, const bl_step_search_args *, bl_err *);
 bl_status bl_cpu_scale_grad(bl_backend *, const bl_scale_grad_args *, bl_err *);
+bl_status bl_cpu_sign_round(bl_backend *, const bl_sign_round_args *, bl_err *);
+bl_status bl_cpu_sign_round_grad(bl_backend *, const bl_sign_round_grad_args *, bl_err *);
+bl_status bl_cpu_sign_step(bl_backend *, const bl_sign_step_args *, bl_err *);
 bl_status bl_cpu_differ(bl_backend *, const bl_differ_args *, bl_err *);
 bl_status bl_cpu_act_round(bl_backend *, const bl_act_round_args *, bl_err *);
 bl_status bl_cpu_act_round_grad(bl_backend *, const bl_act_round_grad_args *, bl_err *);

@@ -228,6 +228,10 @@ bl_status bl_cuda_grid_grad(bl_backend *, const bl_grid_grad_args *, bl_err *);
 bl_status bl_cuda_merged_grid(bl_backend *, const bl_merged_grid_args *, bl_err *);
 bl_status bl_cuda_split_pass(bl_backend *, const bl_split_pass_args *, bl_err *);
 bl_status bl_cuda_step_search(bl_backend *, const bl_step_search_args *, bl_err *);
+/* sign.c */
+bl_status bl_cuda_sign_round(bl_backend *, const bl_sign_round_args *, bl_err *);
+bl_status bl_cuda_sign_round_grad(bl_backend *, const bl_sign_round_grad_args *, bl_err *);
+bl_status bl_cuda_sign_step(bl_backend *, const bl_sign_step_args *, bl_err *);
 /* round.c */
 bl_status bl_cuda_scale_grad(bl_backend *, const bl_scale_grad_args *, bl_err *);
 bl_status bl_cuda_differ(bl_backend *, const bl_differ_args *, bl_err *);

@@ -41,6 +41,50 @@ static void learned_grids_round_and_go_back(void **state)
             }
 }
 
+/* Sums of the ends' gradients are in another order; all else is the same bits. */
+static void rounding_by_signs_goes_back_and_steps(void **state)
+{
+    enum { OUT = 21, IN = 100 };
+    (void)state;
+    BL_NEEDS_GPU;
+    for (int bits = 1; bits <= 8; bits++)
+        for (int kind = 0; kind < 8; kind++) {
+            static const int64_t sizes[] = {32, IN};
+            const int64_t group = sizes[kind >> 2 & 1], groups = (IN + group - 1) / group;
+            const bl_sign_grid grid = {
+                .bits = bits, .group = group, .symmetric = kind & 1, .scale = kind & 2 ? BL_F32 : BL_F16};
+            both w = both_random(false, OUT, IN, 1, 0.1f), v = both_random(false, OUT, IN, 2, 0.3f),
+                 a = both_random(false, OUT, groups, 3, 1), c = both_random(false, OUT, groups, 4, 1),
+                 y = both_new(BL_F32, false, OUT, IN), s = both_new(BL_F32, false, OUT, groups),
+                 z = both_new(BL_F32, false, OUT, groups), dy = both_random(false, OUT, IN, 5, 1),
+                 da = both_new(BL_F32, false, OUT, groups), dc = both_new(BL_F32, false, OUT, groups);
+            for (int64_t i = 0; i < OUT * groups; i++) { /* one with no range, others narrower */
+                both_f32(a)[i] = i ? 1 - 0.2f * fabsf(both_f32(a)[i]) : 0;
+                both_f32(c)[i] = i ? 1 - 0.2f * fabsf(both_f32(c)[i]) : 0;
+            }
+            both_send(a);
+            both_send(c);
+            RUN(sign_round, (&(bl_sign_round_args){w.c, v.c, a.c, c.c, y.c, s.c, z.c, grid}),
+                (&(bl_sign_round_args){w.g, v.g, a.g, c.g, y.g, s.g, z.g, grid}));
+            both_equal(y);
+            both_equal(s);
+            both_equal(z);
+            RUN(sign_round_grad, (&(bl_sign_round_grad_args){w.c, v.c, a.c, c.c, dy.c, da.c, dc.c, grid}),
+                (&(bl_sign_round_grad_args){w.g, v.g, a.g, c.g, dy.g, da.g, dc.g, grid}));
+            both_equal(dy);
+            ASSERT_NEAR(da, 1e-13);
+            ASSERT_NEAR(dc, 1e-13);
+            both_send(da);
+            RUN(sign_step, (&(bl_sign_step_args){v.c, dy.c, 0.01, -INFINITY, INFINITY}),
+                (&(bl_sign_step_args){v.g, dy.g, 0.01, -INFINITY, INFINITY}));
+            RUN(sign_step, (&(bl_sign_step_args){a.c, da.c, 0.3, 0, 1}), (&(bl_sign_step_args){a.g, da.g, 0.3, 0, 1}));
+            both_equal(v);
+            both_equal(a);
+            both all[] = {w, v, a, c, y, s, z, dy, da, dc};
+            for (size_t i = 0; i < BL_COUNT(all); i++) both_drop(all[i]);
+        }
+}
+
 /* Exponentials differ in the last place: a code in a thousand may be the next one. */
 static void grids_that_look_at_ends_round_and_go_back(void **state)
 {
@@ -266,6 +310,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(learned_grids_round_and_go_back),
         cmocka_unit_test(grids_that_look_at_ends_round_and_go_back),
+        cmocka_unit_test(rounding_by_signs_goes_back_and_steps),
         cmocka_unit_test(activations_round_and_go_back),
         cmocka_unit_test(scales_of_rows_and_columns_take_their_gradients),
         cmocka_unit_test(differences_and_first_steps_are_those_of_plain_c),

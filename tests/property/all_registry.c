@@ -375,7 +375,7 @@ static void what_a_backend_lacks_is_said_before_anything_is_computed(void **stat
                                  BL_OP(hessian),       BL_OP(quad_form), BL_OP(hadamard),     BL_OP(cholesky_inverse),
                                  BL_OP(gptq_sweep),    BL_OP(scale),     BL_OP(sq_error),     BL_OP(clip_search),
                                  BL_OP(hqq),           BL_OP(greedy),    BL_OP(range_search), BL_OP(mismatch),
-                                 BL_OP(mismatch_fold), BL_OP(each)};
+                                 BL_OP(mismatch_fold), BL_OP(each),      BL_OP(sign_round)};
     const bl_ops *all = be->ops;
     const bl_calib_choice calib = {.data = "primer:test", .n = 1, .seqlen = 24};
     char dir[4300], text[64];
