@@ -2,6 +2,7 @@
 #include "cuda.h"
 #include "kernels/fmt_gguf_grids.h"
 #include "kernels/fmt_table.h"
+#include "pack.h"
 #include <string.h>
 
 enum { TABLE = 256 }; /* values that each table has room for */
@@ -183,7 +184,7 @@ out:
     return st;
 }
 
-/* ---- packing: integers and tables here, the other formats on the processor ---- */
+/* ---- packing: dense types, integers and tables here, the other formats on the processor ---- */
 static bl_status parts_on_host(const bl_weight *w, void **part, bl_err *e)
 {
     for (int i = 0; i < w->n_parts; i++)
@@ -326,6 +327,52 @@ out:
     return st;
 }
 
+/* Dense types, and codes with given scales and zero points. */
+static bool is_plain(const bl_pack_args *a, const bl_cu_weight *w)
+{
+    const bl_codes_kind k = w->own.kind;
+    return w->kind == BL_CU_DENSE ||
+           (w->kind == BL_CU_CODES && a->rule == BL_RANGE_GIVEN &&
+            (k == BL_CODES_MIDDLE || ((k == BL_CODES_FLOAT || k == BL_CODES_DOWN) && a->zero.buf)));
+}
+
+static bl_status pack_plain(bl_backend *be, const bl_pack_args *a, const bl_cu_weight *w, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    const bl_shape *g = &a->w->shape;
+    const int64_t groups = w->kind == BL_CU_DENSE ? 0 : bl_tensor_count(&a->scale);
+    uint64_t out = (uint64_t)g->out, bytes = 2 * out * sizeof(double) + 2 * (uint64_t)groups * sizeof(float) + 8;
+    unsigned bad = 0;
+    void *space;
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, bytes, &space, e));
+    double *lost = space;
+    float *s = (float *)(lost + 2 * out), *z = s + groups;
+    void *flag = z + groups;
+    bl_cu_fill(c->now, flag, 4, 0, 1);
+    if (w->kind == BL_CU_DENSE) bl_cu_pack_dense(c->now, bl_cuda_at(&a->x), w, lost, flag);
+    else
+        bl_cu_pack_between(c->now, &(bl_cu_between){.x = bl_cuda_at(&a->x),
+                                                    .scale = bl_cuda_at(&a->scale),
+                                                    .zero = bl_cuda_at(&a->zero),
+                                                    .w = w->own,
+                                                    .groups = groups,
+                                                    .s = s,
+                                                    .z = z,
+                                                    .lost = lost,
+                                                    .bad = flag});
+    BL_TRY(bl_cuda_launched(be, "pack", e));
+    BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(&bad, flag, sizeof bad, cudaMemcpyDeviceToHost, c->now), "pack", e));
+    BL_TRY(bl_cuda_sync(be, e));
+    if (bad) {
+        st = bl_cuda_pack_there(be, a, e); /* it has the sentence */
+        goto out;
+    }
+    BL_TRY(give_sums(be, a, lost, e));
+out:
+    return st;
+}
+
 bl_status bl_cuda_pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
 {
     bl_status st = bl_check_pack(be, a, e);
@@ -336,5 +383,6 @@ bl_status bl_cuda_pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
     st = bl_cuda_weight(be, a->w, &w, e); /* refuses what no kernel reads */
     if (st != BL_OK) return st;
     if (w.kind == BL_CU_INT) return pack_int(be, a, e);
+    if (is_plain(a, &w)) return pack_plain(be, a, &w, e);
     return w.kind == BL_CU_TABLE ? pack_table(be, a, e) : bl_cuda_pack_there(be, a, e);
 }

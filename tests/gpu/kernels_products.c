@@ -597,6 +597,20 @@ static void every_format_is_decoded_to_the_same_bits(void **state)
                 }
 }
 
+/* -1: none. */
+static int part_that_differs(const both_weight *w)
+{
+    int part = -1;
+    for (int i = 0; i < w->c.n_parts && part < 0; i++) {
+        uint64_t bytes = bl_tensor_bytes(&w->c.part[i]);
+        unsigned char *got = malloc(bytes + 1);
+        assert_ok(gpu->ops->download(gpu, &w->g.part[i], got, &e));
+        if (memcmp(got, (char *)w->c.part[i].buf->data + w->c.part[i].offset, bytes) != 0) part = i;
+        free(got);
+    }
+    return part;
+}
+
 static void weights_are_packed_to_the_same_bits(void **state)
 {
     static const bl_range_rule rules[] = {BL_RANGE_OWN,       BL_RANGE_ZERO, BL_RANGE_MINMAX, BL_RANGE_CLIP,
@@ -637,18 +651,71 @@ static void weights_are_packed_to_the_same_bits(void **state)
                     assert_ok(gpu->ops->pack(gpu, &a, &e));
                     assert_true(fabs(lost[0] - lost[1]) <= 1e-9 * there[0] &&
                                 fabs(there[0] - there[1]) <= 1e-9 * there[0]);
-                    for (int i = 0; i < w.c.n_parts; i++) {
-                        uint64_t bytes = bl_tensor_bytes(&w.c.part[i]);
-                        unsigned char *got = malloc(bytes + 1);
-                        assert_ok(gpu->ops->download(gpu, &w.g.part[i], got, &e));
-                        if (memcmp(got, (char *)w.c.part[i].buf->data + w.c.part[i].offset, bytes) != 0)
-                            fail_msg("%s, rule %d, mse %d, zeros %d: part %d differs", f->name, (int)rule, mse, zero,
-                                     i);
-                        free(got);
-                    }
+                    int part = part_that_differs(&w);
+                    if (part >= 0)
+                        fail_msg("%s, rule %d, mse %d, zeros %d: part %d differs", f->name, (int)rule, mse, zero, part);
                     both_drop(x);
                     both_weight_drop(&w);
                 }
+}
+
+/* Zero points between codes, given as hqq and quip give them. */
+static void given_zero_points_are_packed_to_the_same_bits(void **state)
+{
+    static const bl_dtype types[] = {BL_F32, BL_F16, BL_BF16};
+    const bl_format *f;
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t n = 0; (f = bl_format_at(n)) != NULL; n++)
+        for (int kind = 0; kind < 6; kind++) {
+            const bool down = f->kind == BL_FMT_CODES && f->codes == BL_CODES_DOWN, middle = kind >= 3;
+            bl_shape g = {.out = 9, .in = 150, .group = 64, .scale = types[kind % 3]};
+            if (down ? middle : f->kind != BL_FMT_INT) continue;
+            if (!down) g.zero = middle ? BL_ZERO_MIDDLE : BL_ZERO_FLOAT;
+            if (f->check(f, &g, NULL) != BL_OK) continue;
+            bl_part_spec spec[BL_MAX_PARTS];
+            f->parts(f, &g, spec);
+            const int64_t groups = spec[1].rows * spec[1].cols;
+            both x = both_random(false, g.out, g.in, n + 7, 0.05f),
+                 s = both_new(BL_F32, false, spec[1].rows, spec[1].cols),
+                 z = both_new(BL_F32, false, spec[1].rows, spec[1].cols);
+            for (int64_t i = 0; i < groups; i++) {
+                both_f32(s)[i] = i == 1 ? 0 : 0.2f / (float)(1 << f->bits) * (1 + 0.1f * (float)(i % 5));
+                both_f32(z)[i] = (float)((1 << f->bits) - 1) / 2 + (middle ? 0 : 0.37f * (float)(i % 3));
+            }
+            both_send(s);
+            both_send(z);
+            both_weight w;
+            double lost[2], there[2];
+            assert_ok(bl_weight_new(cpu, f, &g, &w.c, &e));
+            assert_ok(bl_weight_new(gpu, f, &g, &w.g, &e));
+            bl_pack_args a = {.x = x.c,
+                              .w = &w.c,
+                              .rule = BL_RANGE_GIVEN,
+                              .scale = s.c,
+                              .zero = z.c,
+                              .sq_error = &lost[0],
+                              .sq_weight = &there[0]},
+                         b = {.x = x.g,
+                              .w = &w.g,
+                              .rule = BL_RANGE_GIVEN,
+                              .scale = s.g,
+                              .zero = z.g,
+                              .sq_error = &lost[1],
+                              .sq_weight = &there[1]};
+            RUN(pack, &a, &b);
+            assert_true(fabs(lost[0] - lost[1]) <= 1e-9 * (there[0] + lost[0]) &&
+                        fabs(there[0] - there[1]) <= 1e-9 * there[0]);
+            int part = part_that_differs(&w);
+            if (part >= 0) fail_msg("%s, kind %d: part %d differs", f->name, kind, part);
+            both_f32(x)[7 * 150 + 3] = NAN;
+            both_send(x);
+            assert_refused(gpu->ops->pack(gpu, &b, &e), BL_E_NUMERIC, "row 7");
+            both_drop(x);
+            both_drop(s);
+            both_drop(z);
+            both_weight_drop(&w);
+        }
 }
 
 static void a_weight_that_cannot_be_stored_is_refused_by_row(void **state)
@@ -690,6 +757,7 @@ int main(void)
         cmocka_unit_test(a_deterministic_product_does_not_depend_on_the_rows_beside),
         cmocka_unit_test(every_format_is_decoded_to_the_same_bits),
         cmocka_unit_test(weights_are_packed_to_the_same_bits),
+        cmocka_unit_test(given_zero_points_are_packed_to_the_same_bits),
         cmocka_unit_test(a_weight_that_cannot_be_stored_is_refused_by_row),
     };
     return gpu_run_tests("gpu_products", tests);
