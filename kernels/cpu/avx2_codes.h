@@ -49,6 +49,12 @@ BL_INLINE __m256i codes32(int bits, const uint8_t *p)
     return odd32(bits, p);
 }
 
+#if defined __AVX512VNNI__ || defined __AVXVNNI__
+enum { BYTES_AT_ONCE = 1 }; /* a dot product of bytes is one instruction */
+#else
+enum { BYTES_AT_ONCE = 0 };
+#endif
+
 /* Each lane of sum += the products of four neighbours; w are codes, x signed. */
 BL_INLINE void dot32(int bits, __m256i *sum, __m256i w, __m256i x)
 {
@@ -67,6 +73,20 @@ BL_INLINE void dot32(int bits, __m256i *sum, __m256i w, __m256i x)
     }
     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), one));
 #endif
+}
+
+/* dot32 where steps come in runs of four, of which this is step `step`: products of codes of few bits fit 16 bits for
+ * some steps, and the pairs in which they wait are added to the sums after the last of those. */
+BL_INLINE void dot32_of(int bits, int step, __m256i *sum, __m256i *pairs, __m256i w, __m256i x)
+{
+    const int fit = bits <= 5 ? 4 : bits == 6 ? 2 : 1; /* 4 x 2 x 31 x 128 = 31744 */
+    if (BYTES_AT_ONCE || bits == 8) {
+        dot32(bits, sum, w, x);
+        return;
+    }
+    const __m256i v = _mm256_maddubs_epi16(w, x);
+    *pairs = step % fit ? _mm256_add_epi16(*pairs, v) : v;
+    if (step % fit == fit - 1) *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(*pairs, _mm256_set1_epi16(1)));
 }
 
 /* 1 in the first n of 32 bytes, 0 after them. */

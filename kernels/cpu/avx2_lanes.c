@@ -195,7 +195,7 @@ BL_INLINE void fill_half(int bits, const bl_ipanel *p, const bl_igemm *g, int64_
                     QUAD(1) QUAD(2) QUAD(3) QUAD(4) QUAD(5) QUAD(6) QUAD(7)
 #undef QUAD
                 }
-            if (c->shifted) dot(bits, &sum, v, _mm256_set1_epi8(1));
+            if (c->shifted) dot32(bits, &sum, v, _mm256_set1_epi8(1));
             _mm256_storeu_si256((__m256i *)(void *)dst, v);
         }
         if (c->shifted) _mm256_storeu_si256((__m256i *)(void *)(p->sum + i * outs + first), sum);

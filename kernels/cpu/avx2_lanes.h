@@ -44,14 +44,15 @@ BL_INLINE vi packed_i(int bits, const uint8_t *p, int half)
     (void)half;
     return _mm512_inserti64x4(_mm512_castsi256_si512(codes8(bits, p, 0, true)), codes8(bits, p, 1, true), 1);
 }
-BL_INLINE void dot(int bits, vi *sum, vi w, vi x)
+/* Step q of a run, as dot32_of. */
+BL_INLINE void dot(int bits, int q, vi *sum, vi *pairs, vi w, vi x)
 {
-    (void)bits; /* around the intrinsic gcc 12 copies the sums from register to register */
+    (void)bits, (void)q, (void)pairs; /* around the intrinsic gcc 12 copies the sums from register to register */
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(w), "v"(x));
 }
-BL_INLINE void dot_of(int bits, vi *sum, vi w, const int8_t *x)
+BL_INLINE void dot_of(int bits, int q, vi *sum, vi *pairs, vi w, const int8_t *x)
 {
-    (void)bits;
+    (void)bits, (void)q, (void)pairs;
     __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(w), "m"(*(const int32_t *)(const void *)x));
 }
 #else
@@ -78,12 +79,12 @@ BL_INLINE vf half_f(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128((con
 BL_INLINE vi short_i(const void *p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)); }
 BL_INLINE vi ushort_i(const void *p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)); }
 BL_INLINE vi packed_i(int bits, const uint8_t *p, int half) { return codes8(bits, p, half, true); }
-BL_INLINE void dot(int bits, vi *sum, vi w, vi x) { dot32(bits, sum, w, x); }
-BL_INLINE void dot_of(int bits, vi *sum, vi w, const int8_t *x)
+BL_INLINE void dot(int bits, int q, vi *sum, vi *pairs, vi w, vi x) { dot32_of(bits, q % 4, sum, pairs, w, x); }
+BL_INLINE void dot_of(int bits, int q, vi *sum, vi *pairs, vi w, const int8_t *x)
 {
     int32_t four;
     memcpy(&four, x, sizeof four);
-    dot(bits, sum, w, _mm256_set1_epi32(four));
+    dot(bits, q, sum, pairs, w, _mm256_set1_epi32(four));
 }
 #endif
 
@@ -337,7 +338,7 @@ BL_INLINE void integers_as(int bits, bool shifted, int rows, const bl_igemm *g, 
 {
     const bl_source *s = g->w;
     const bl_icodes *c = g->c;
-    const int64_t per = s->shape.group < s->shape.in ? s->shape.group / c->seg : 0; /* segments of a group; 0: all */
+    const int64_t per = s->shape.group < s->shape.in ? s->shape.group / c->seg : c->segs; /* segments of a group */
     const uint8_t *p = band_of(s, 0, row, s->code_bytes) + half * LANES * 4;
     const int8_t *x = c->x + r * c->ldx;
     const vi ones = V(set1_epi8)(1);
@@ -345,25 +346,26 @@ BL_INLINE void integers_as(int bits, bool shifted, int rows, const bl_igemm *g, 
     vf scale = V(setzero_ps)(), acc[INTEGER_ROWS];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) acc[i] = V(setzero_ps)();
-    for (int64_t at = 0, known = -1; at < c->segs; at++) {
-        const int64_t group = per ? at / per : 0, left = BL_MIN(c->seg, s->shape.in - at * c->seg);
-        vi sum[INTEGER_ROWS], all = zero_i();
+    for (int64_t at = 0, group = 0, next = 0; at < c->segs; at++) { /* next: where a group begins */
+        const int64_t left = BL_MIN(c->seg, s->shape.in - at * c->seg);
+        vi sum[INTEGER_ROWS], pairs[INTEGER_ROWS], all = zero_i(), all_pairs = all;
 #pragma GCC unroll 8
-        for (int i = 0; i < rows; i++) sum[i] = zero_i();
+        for (int i = 0; i < rows; i++) sum[i] = pairs[i] = zero_i();
         for (int64_t k = 0; k < left; k += BL_RUN, x += BL_RUN, p += bits * 4 * BL_BAND) {
             ask_ahead(bits, p);
 #pragma GCC unroll 8
             for (int q = 0; q < BL_RUN / 4; q++) {
                 const vi w = code_at(bits, p, 0, 4 * q, BYTES, true);
-                if (shifted) dot(bits, &all, w, ones);
+                if (shifted) dot(bits, q, &all, &all_pairs, w, ones);
 #pragma GCC unroll 8
-                for (int i = 0; i < rows; i++) dot_of(bits, &sum[i], w, x + i * c->ldx + 4 * q);
+                for (int i = 0; i < rows; i++) dot_of(bits, q, &sum[i], &pairs[i], w, x + i * c->ldx + 4 * q);
             }
         }
-        if (known != group) {
+        if (at == next) { /* no division, which takes as long as the products of a short segment */
             scale = numbers_of(s, 1, row, group, half);
             if (s->shape.zero == BL_ZERO_PACKED) zero = packed_zeros(bits, s, row, group, half);
-            known = group;
+            group++;
+            next += per;
         }
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {

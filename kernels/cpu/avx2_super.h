@@ -132,15 +132,15 @@ BL_INLINE void super_integers_as(int bits, int seg, bool shifted, int rows, cons
 #pragma GCC unroll 2
             for (int part = 0; part < parts; part++, at++) {
                 const int of = group_of_super(bits) == 32 ? run : 2 * run + part;
-                vi sum[INTEGER_ROWS], all = zero_i();
+                vi sum[INTEGER_ROWS], pairs[INTEGER_ROWS], all = zero_i(), all_pairs = all;
 #pragma GCC unroll 8
-                for (int i = 0; i < rows; i++) sum[i] = zero_i();
+                for (int i = 0; i < rows; i++) sum[i] = pairs[i] = zero_i();
 #pragma GCC unroll 8
                 for (int q = part * seg / 4; q < (part + 1) * seg / 4; q++) {
                     const vi w = code_at(bits, codes, 0, 4 * q, BYTES, true);
-                    if (shifted) dot(bits, &all, w, ones);
+                    if (shifted) dot(bits, q, &all, &all_pairs, w, ones);
 #pragma GCC unroll 8
-                    for (int i = 0; i < rows; i++) dot_of(bits, &sum[i], w, x + i * c->ldx + 4 * q);
+                    for (int i = 0; i < rows; i++) dot_of(bits, q, &sum[i], &pairs[i], w, x + i * c->ldx + 4 * q);
                 }
 #pragma GCC unroll 8
                 for (int i = 0; i < rows; i++) {
