@@ -207,8 +207,8 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
     facts.created = now;
     facts.shape = shape;
     facts.repetitions = o->repetitions;
-    facts.convention = gpu && o->narrow ? "graph replays in a row, outputs as activations"
-                       : gpu            ? "graph replays in a row"
+    facts.convention = gpu && o->narrow ? "replays of short graphs in a row, outputs as activations"
+                       : gpu            ? "replays of short graphs in a row"
                                         : calls;
     BL_TRY(bl_bench_write_facts(rec, &facts, e));
     BL_TRY(bl_record_real(rec, "run/min_seconds", o->min_time, "s", e));

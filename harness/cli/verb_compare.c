@@ -39,6 +39,17 @@ static const char *task_of_rows(const bl_table *t, const char *name)
     return NULL;
 }
 
+/* What is compared has results, or both have timings. */
+static bl_status has_results(const char *dir, const bl_table *t, const char *other, bl_err *e)
+{
+    if (t->n) return BL_OK;
+    if (bl_speed_there(dir))
+        return bl_fail(e, BL_E_MISSING, "%s: found timings of bench and no results; expected results, or timings in %s",
+                       dir, other);
+    return bl_fail(e, BL_E_MISSING, "%s: found no results%s; expected what run or bench --output has written", dir,
+                   t->skipped ? " that can be read" : "");
+}
+
 /* Two directories of timings, of `bench`. */
 static bl_status timings(const opts *o, const bl_args *args, int *exit_code, bl_err *e)
 {
@@ -105,6 +116,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         }
         BL_TRY(bl_table_read(&args->pos[1], 1, &b, e));
         side[1].table = b;
+        BL_TRY(has_results(args->pos[0], a, args->pos[1], e));
+        BL_TRY(has_results(args->pos[1], b, args->pos[0], e));
     }
     st = bl_versus_of(&side[0], &side[1], &(bl_table_opts){.metric = o->metric, .all_metrics = o->all},
                       bl_program_metrics(p), &v, e);

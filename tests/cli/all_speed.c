@@ -325,9 +325,34 @@ static void what_cannot_be_compared_is_refused_with_the_reason(void **state)
     }
     refused(record, &base, &yardstick, "the yardstick, which is the same code in both, took +2");
     refused(record, &probed, &as_used,
-            "unlike conventions, 'graph replays in a row' and 'graph replays in a row, outputs as activations'");
+            "unlike conventions, 'replays of short graphs in a row' and 'replays of short graphs in a row, outputs as "
+            "activations'");
     refused(record_models, &base, &limit,
             "unlike conventions, 'synth:tiny, wall time' and 'synth:tiny, wall time, 2048 MiB of memory'");
+}
+
+static void directories_without_results_are_named(void **state)
+{
+    const char *dir = test_dir();
+    const made one = {ONE};
+    char *empty = bl_join(dir, "empty", &e), *timed = record(dir, "timed", &one), line[8192];
+    (void)state;
+    assert_ok(bl_make_dirs(empty, &e));
+    const char *const pairs[][2] = {{empty, empty}, {empty, timed}, {timed, empty}};
+    for (size_t i = 0; i < BL_COUNT(pairs); i++) {
+        const int got = compare(pairs[i][0], pairs[i][1], "");
+        if (i < 2)
+            snprintf(line, sizeof line,
+                     "bitladder: %s: found no results; expected what run or bench --output has written\n", empty);
+        else
+            snprintf(line, sizeof line,
+                     "bitladder: %s: found timings of bench and no results; expected results, or timings in %s\n",
+                     timed, empty);
+        if (got != 2 || strcmp(text, line)) fail_msg("exit %d, expected 2 and '%s': %s", got, line, text);
+    }
+    bl_free(empty);
+    bl_free(timed);
+    bl_remove_tree(dir, &e);
 }
 
 /* What is asked of `bench scoring` and changes its times is in the record that it writes. */
@@ -520,6 +545,7 @@ int main(void)
         cmocka_unit_test(a_clock_that_was_held_down_is_said_to_be_the_cause),
         cmocka_unit_test(what_the_device_was_like_is_no_alarm),
         cmocka_unit_test(what_cannot_be_compared_is_refused_with_the_reason),
+        cmocka_unit_test(directories_without_results_are_named),
         cmocka_unit_test(models_that_were_run_otherwise_are_refused),
         cmocka_unit_test(an_error_of_a_thousandth_is_a_verdict_of_its_own),
         cmocka_unit_test(an_error_that_grew_is_exit_3_and_named),
