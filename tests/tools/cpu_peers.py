@@ -3,6 +3,7 @@
     python cpu_peers.py BITLADDER SMOL.gguf [--other QWEN.gguf|synth:SHAPE] [--rounds 5] [--threads 2] [--out FILE.md]
                         [--keep DIR] [--wrap COMMAND] [--instructions avx2]
     python cpu_peers.py BITLADDER [--threads 2] [--wrap COMMAND] [--instructions avx2]     the products alone
+    python cpu_peers.py BITLADDER --instructions avx2 --count                              and their instructions
 
 llama.cpp is llama-cpp-python 0.3.36, which is built here for this processor in a temporary environment where the Python
 that runs this has none (LLAMA_CPP_LIB_PATH: a folder with other libraries of it). With --instructions avx2 neither side
@@ -22,7 +23,9 @@ What is in FILE from its first "## " on, notes about the numbers, stays.
 
 GNU 12.2 loses llama.cpp's tile configuration where the processor has AMX (its library ends with an illegal
 instruction): give it another compiler, or clang for ggml-cpu/amx/mmq.cpp. In the products activations of 8 bits have
-one scale a token or, as in the models, one for 32 inputs; weights are symmetric.
+one scale a token or, as in the models, one for 32 inputs; weights are symmetric. --count has valgrind count what the
+product's tasks execute (of a weight of fewer outputs), for 32 products of a weight and an activation, and how much of
+it a thread did in a nanosecond of the time.
 
 Files are made in DIR and used again where they are there. COMMAND runs each measurement and may wait for a quiet
 machine: /usr/bin/chrt, a lock, a queue.
@@ -54,6 +57,8 @@ PRODUCTS = [(1, "int4", "8 bits", "lanes_w4a8_*", 5), (1, "int4", "fp32", "lanes
             (512, "int4", "8 bits", "gemm_w4a8_*", 1.3), (512, "int2", "8 bits", "gemm_w2a8_*", 1.3)]
 # inputs that share a scale of activations of 8 bits; 0: all of a row
 SCALES = [(0, ", one scale"), (32, ", one for 32")]
+
+COUNTED = 64  # outputs of the weight whose products are counted
 
 QUANTIZE = """
 import ctypes, sys, llama_cpp as l
@@ -139,8 +144,8 @@ def environment():
     return kept
 
 
-def run(command):
-    r = subprocess.run(command, capture_output=True, text=True, env=environment())
+def run(command, **more):
+    r = subprocess.run(command, capture_output=True, text=True, env=dict(environment(), **more))
     if r.returncode:
         sys.exit("%s\nended with %d: %s" % (" ".join(command), r.returncode, r.stderr[-2000:]))
     return r.stdout
@@ -289,12 +294,26 @@ def models(o, done, used):
     return out
 
 
+def executed(o, rows, kernel, act_group, inputs):
+    """Instructions for 32 products, all that the tasks of a product do: one thread's, as valgrind counts them."""
+    with tempfile.TemporaryDirectory() as tmp:
+        run(["valgrind", "--tool=callgrind", "--callgrind-out-file=" + os.path.join(tmp, "out"),
+             "--toggle-collect=product_task", "--log-file=" + os.path.join(tmp, "log"), o.bitladder, "bench", "kernels",
+             "--check", "--json", "--shape", "%dx%d" % (COUNTED, inputs), "--rows", str(rows), "--group", str(o.group),
+             "--act-group", str(act_group), "--threads", "1", "--filter", kernel] + limited(o.instructions),
+            OMP_WAIT_POLICY="passive")  # else it starts itself anew, which valgrind cannot
+        for line in open(os.path.join(tmp, "log")):
+            if "Collected" in line:
+                return int(line.split(":")[1]) / (rows * COUNTED * inputs / 32)
+    sys.exit("valgrind counted nothing of %s" % kernel)
+
+
 def products(o):
     """Lines of products beside OpenBLAS, which is timed in the same call: one for each number of rows and scales."""
     out = ["Rows of x by a weight of 4096x14336 from memory, groups of %d; OpenBLAS fp32, its code for %s, is 1:" % (
         o.group, blas_core()), "",
-        "| rows | weight | activations | kernel | us | GB/s | OpenBLAS |",
-        "| ---: | --- | --- | --- | ---: | ---: | ---: |"]
+        "| rows | weight | activations | kernel | us | GB/s | OpenBLAS |" + " instructions for 32 | a ns |" * o.count,
+        "| ---: | --- | --- | --- | ---: | ---: | ---: |" + " ---: | ---: |" * o.count]
     for rows in sorted({p[0] for p in PRODUCTS}):
         mine = [p for p in PRODUCTS if p[0] == rows]
         command = [o.bitladder, "bench", "kernels", "--shape", "4096x14336", "--rows", str(rows), "--group",
@@ -308,9 +327,13 @@ def products(o):
                         out.append("| %d | %s | %s%s | `%s` | %.0f | %.1f | %s |" % (
                             rows, weight, act, scales[1], r["kernel"], r["cold_seconds"] * 1e6,
                             r["bytes"] / r["cold_seconds"] / 1e9, against(r["cold_openblas_ratio"], asked)))
+                        if o.count:
+                            n = executed(o, rows, r["kernel"], scales[0], r["in"])
+                            out[-1] += " %.1f | %.2f |" % (n, n * rows * r["out"] * r["in"] / 32 / o.threads /
+                                                           r["cold_seconds"] / 1e9)
         blas = [r for r in timed[0] if r["kernel"] == "openblas"][0]
-        out.append("| %d | fp32 | fp32 | OpenBLAS | %.0f | %.1f | 1 |" % (rows, blas["cold_seconds"] * 1e6,
-                                                                          blas["bytes"] / blas["cold_seconds"] / 1e9))
+        out.append("| %d | fp32 | fp32 | OpenBLAS | %.0f | %.1f | 1 |" % (
+            rows, blas["cold_seconds"] * 1e6, blas["bytes"] / blas["cold_seconds"] / 1e9) + " | |" * o.count)
     return out
 
 
@@ -335,6 +358,7 @@ def main():
     a.add_argument("--other")
     a.add_argument("--named", default="Qwen2.5-Coder-0.5B", help="what OTHER is called")
     a.add_argument("--instructions", choices=["avx2"])
+    a.add_argument("--count", action="store_true")
     a.add_argument("--rounds", type=int, default=5)
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--decode", type=int, default=64)
@@ -343,6 +367,8 @@ def main():
     a.add_argument("--wrap", default="")
     a.add_argument("--out")
     o = a.parse_args()
+    if o.count and not o.instructions:
+        a.error("--count: valgrind knows no more than --instructions avx2")
     if o.instructions:
         os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
     done, used = [], None
