@@ -749,6 +749,47 @@ static void groups_of_activations_have_the_bits_of_the_reference(void **state)
     drop(z);
 }
 
+/* Codes and activations at their ends are what sums of few bits have to hold: all at the same end, and by turns. */
+static void products_of_codes_at_their_ends_have_the_bits_of_the_reference(void **state)
+{
+    enum { ROWS = 9, IN = 128, OUT = 16 };
+    static const bl_actq acts[] = {
+        {.bits = 8, .symmetric = true}, {.bits = 8}, {.bits = 8, .symmetric = true, .unit = BL_ACT_GROUP, .group = 32}};
+    static const unsigned char fill[] = {0x00, 0xff, 0x0f};
+    bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), y = numbers(ROWS, OUT, 3),
+              z = numbers(ROWS, OUT, 4);
+    (void)state;
+    for (int r = 0; r < ROWS; r++)
+        for (int i = 0; i < IN; i++) row_of(x, r)[i] = r % 3 == 0 ? 1 : r % 3 == 1 ? -1 : i % 2 ? 1 : -1;
+    for (int bits = 1; bits <= 8; bits++)
+        for (size_t n = 0; n < BL_COUNT(fill) * 2; n++) {
+            char name[8];
+            bl_weight w;
+            snprintf(name, sizeof name, "int%d", bits);
+            const bl_format *f = bl_format_find(name);
+            pack(f, geometry(f, OUT, IN, 64), dense, &w);
+            memset((char *)w.part[0].buf->data + w.part[0].offset, fill[n / 2], bl_tensor_bytes(&w.part[0]));
+            if (n % 2) assert_ok(two->ops->prepare(two, &w, &e)); /* the same codes everywhere have no order */
+            for (size_t q = 0; q < BL_COUNT(acts); q++)
+                for (int64_t rows = 1; rows <= ROWS; rows += 4) {
+                    bl_linear_args a = {
+                        .x = bl_tensor_rows(x, 0, rows), .w = {&w}, .y = {bl_tensor_rows(y, 0, rows)}, .act = acts[q]};
+                    assert_ok(plain->ops->linear(plain, &a, &e));
+                    a.y[0] = bl_tensor_rows(z, 0, rows);
+                    bl_backend *const all[] = {one, two, between[0], between[1]};
+                    for (size_t b = 0; b < BL_COUNT(all); b++) {
+                        assert_ok(all[b]->ops->linear(all[b], &a, &e));
+                        assert_same(z, 0, y, 0, rows, name);
+                    }
+                }
+            bl_weight_free(&w);
+        }
+    drop(dense);
+    drop(x);
+    drop(y);
+    drop(z);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -767,6 +808,7 @@ int main(void)
         cmocka_unit_test(integer_products_are_near_those_of_the_dequantized_values),
         cmocka_unit_test(a_value_that_is_not_finite_stays_in_its_row),
         cmocka_unit_test(groups_of_activations_have_the_bits_of_the_reference),
+        cmocka_unit_test(products_of_codes_at_their_ends_have_the_bits_of_the_reference),
     };
     return cmocka_run_group_tests_name("kernels_cpu", tests, set_up, tear_down);
 }
