@@ -85,14 +85,14 @@ static __device__ __forceinline__ void take_turn()
 /* Launches a kernel that may begin before the one before it ends, where the device can: it waits for it by itself. */
 bool bl_cu_early(void);
 template <typename... P, typename... A>
-static void launch_early(void (*kernel)(P...), dim3 grid, unsigned block, size_t shared, bl_stream s, A... a)
+static void launch_early(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, bl_stream s, A... a)
 {
     cudaLaunchAttribute early = {};
     cudaLaunchConfig_t c = {};
     early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     early.val.programmaticStreamSerializationAllowed = 1;
     c.gridDim = grid;
-    c.blockDim = dim3(block);
+    c.blockDim = block;
     c.dynamicSmemBytes = shared;
     c.stream = s;
     c.attrs = &early;

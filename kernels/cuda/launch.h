@@ -173,11 +173,12 @@ void bl_cu_set_grids(const uint16_t *iq2_xxs, const uint16_t *iq2_xs, const uint
 
 /* ---- products (stream.cu, few.cu, gemv.cu, gemm.cu, fixed.cu) ---- */
 enum { BL_CU_STREAM_ROWS = 16, BL_CU_STREAM_BLOCKS = 1024, BL_CU_STREAM_PARTS = 8, BL_CU_STREAM_PLANS = 256 };
-/* How a product is shared: blocks of R tiles of 16 outputs times S parts of k, C blocks for the whole of k. */
+/* How a product is shared: blocks of R tiles of 16 outputs times S parts of k, C blocks for the whole of k; a part has
+ * 256 numbers of k `len` times, the first `longer` parts once more. */
 typedef struct bl_cu_stream_plan {
     int kind, bits, rows;
     int64_t out, in;
-    int R, S, C, grid;
+    int R, S, C, grid, len, longer;
     int shared, slab, sums, table; /* bytes of shared memory: all, those of x, of its sums, of a table */
 } bl_cu_stream_plan;
 typedef struct bl_cu_device {

@@ -14,12 +14,13 @@
  * Values of a table of 16 are rounded to bf16 and looked up two at a time, x is bf16.
  *
  * A block is R tiles of 16 outputs times S parts of k, a warp each; C blocks share k. Sums are added in order, those of
- * blocks by whoever comes last. Weights that multiply one x are tiles of one launch.
+ * a block by the warps of its first part, those of blocks by whoever comes last. Weights that multiply one x are tiles
+ * of one launch. Few rows are a matter of microseconds: x is read while the rings fill, and nothing is divided.
  */
 #include "tile.cuh"
 #include "weight.cuh"
 
-enum { TILE_OUT = 16, GROUP = 128, MOST_WARPS = 16, ZEROS = 256, OWN = 192, MOST_SHARED_K = BL_CU_STREAM_PARTS };
+enum { TILE_OUT = 16, GROUP = 128, MOST_WARPS = 16, OWN = 192, MOST_SHARED_K = BL_CU_STREAM_PARTS };
 enum { MOST_X = MOST_SHARED_K << 16 }; /* rows * in: a part of k has 128 KB of x */
 
 bool bl_cu_stream_takes(const bl_cu_weight *w, int64_t rows)
@@ -45,9 +46,10 @@ template <int BITS, way WAY> struct codes {
                                  : BITS == 2  ? (WAY == WIDE ? 6 : 4)
                                               : (WAY == WIDE ? 10 : 6);
     static constexpr int RING = DEPTH * STEP;
-    static constexpr int LINE = WAY == TABLE ? 256 : 128;                   /* bytes of a column of x in a group */
-    static constexpr int OF_ROW = WAY == TABLE ? 1 : WAY == NARROW ? 2 : 4; /* columns of a row of x */
-    static constexpr int EACH = WAY == TABLE ? 4 : 2;                       /* sums of a lane in a tile of 8 columns */
+    static constexpr int ROUND = DEPTH % 2 == 0 ? 2 : BITS == 8 ? 1 : DEPTH; /* steps of a turn of the loop */
+    static constexpr int LINE = WAY == TABLE ? 256 : 128;                    /* bytes of a column of x in a group */
+    static constexpr int OF_ROW = WAY == TABLE ? 1 : WAY == NARROW ? 2 : 4;  /* columns of a row of x */
+    static constexpr int EACH = WAY == TABLE ? 4 : 2;                        /* sums of a lane in a tile of 8 columns */
     /* Integers: register r of 8 has four codes, at 2^power(r); those of four registers from 4 i on are 16 neighbouring
      * ones, or four from each 8, and `local` counts them. */
     static constexpr bool SPREAD = BITS == 1 || BITS == 3;
@@ -109,12 +111,21 @@ static __device__ __forceinline__ uint32_t two_values(const uint32_t v[4], int r
     return two;
 }
 
+/* c [16, 8] += a [16, 32] b [32, 8] */
 static __device__ __forceinline__ void mma_bytes(int c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
 {
     asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
                  "{%0,%1,%2,%3};"
                  : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+/* c = a b */
+static __device__ __forceinline__ void mma_bytes_new(int c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%10,%10,%10,%10};"
+                 : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0));
 }
 
 /* Where piece `part` of row r is among those of a step, so that no two lanes that read together meet in a bank. */
@@ -129,13 +140,15 @@ template <int BITS, way WAY> static __device__ __forceinline__ int placed(int r,
 }
 
 /* ---- copies that are waited for ---- */
-static __device__ __forceinline__ void copy16(uint32_t to, const void *from)
+static __device__ __forceinline__ void copy16_if(bool there, uint32_t to, const void *from)
 {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %0, 0; @p cp.async.cg.shared.global [%1], [%2], 16;}" ::"r"((int)there),
+                 "r"(to), "l"(from));
 }
-static __device__ __forceinline__ void copy4(uint32_t to, const void *from)
+static __device__ __forceinline__ void copy4_if(bool there, uint32_t to, const void *from)
 {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from));
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %0, 0; @p cp.async.ca.shared.global [%1], [%2], 4;}" ::"r"((int)there),
+                 "r"(to), "l"(from));
 }
 static __device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> static __device__ __forceinline__ void await() /* at most N of what was committed are under way */
@@ -144,12 +157,12 @@ template <int N> static __device__ __forceinline__ void await() /* at most N of 
 }
 
 /* ---- x ---- */
-/* Columns of a group of 128 are lines of LINE bytes, [piece][lane t] of 16; pieces of odd columns in pairs the other
- * way round, so that the lines that are read together do not meet in a bank. */
+/* Columns are lines of LINE bytes for each group of 128, [piece][lane t] of 16; pieces of odd columns in pairs the
+ * other way round, so that the lines that are read together do not meet in a bank. */
 template <int BITS, way WAY>
-static __device__ __forceinline__ uint4 *piece_of(uint8_t *slab, int group, int columns, int column, int piece, int t)
+static __device__ __forceinline__ uint4 *piece_of(uint8_t *slab, int column, int groups, int group, int piece, int t)
 {
-    return (uint4 *)(slab + (group * columns + column) * codes<BITS, WAY>::LINE) + (piece ^ (column & 1)) * 4 + t;
+    return (uint4 *)(slab + (column * groups + group) * codes<BITS, WAY>::LINE) + (piece ^ (column & 1)) * 4 + t;
 }
 
 /* Where x comes from: as it is, times silu(gate), or its rmsnorm; rounded to bf16 as the ops are that do the same. */
@@ -185,43 +198,58 @@ struct source {
 /* 1 / sqrt(mean x^2 + eps) of whole rows, to scale; part [rows][MOST_WARPS], where x will be. By all threads of a
  * block. */
 static __device__ __forceinline__ void norm_scales(const uint16_t *x, int64_t ldx, int rows, int in, float eps,
-                                                   float *part, float *scale)
+                                                   float *part, float *scale, int thread, int threads)
 {
-    const int warp = threadIdx.x / WARP;
     for (int n = 0; n < rows; n++) {
         float sum = 0;
-        for (int i = threadIdx.x; i < in / 8; i += blockDim.x) {
+        for (int i = thread; i < in / 8; i += threads) {
             const uint4 v = *(const uint4 *)(x + n * ldx + i * 8);
             const uint16_t *h = (const uint16_t *)&v;
 #pragma unroll
             for (int j = 0; j < 8; j++) sum = fmaf(from_bf16(h[j]), from_bf16(h[j]), sum);
         }
         sum = warp_sum(sum);
-        if (threadIdx.x % WARP == 0) part[n * MOST_WARPS + warp] = sum;
+        if (thread % WARP == 0) part[n * MOST_WARPS + thread / WARP] = sum;
     }
     __syncthreads();
-    if (threadIdx.x < rows) {
+    if (thread < rows) {
         float sum = 0;
-        for (int i = 0; i < blockDim.x / WARP; i++) sum += part[threadIdx.x * MOST_WARPS + i];
-        scale[threadIdx.x] = 1.0f / sqrtf(sum / (float)in + eps);
+        for (int i = 0; i < threads / WARP; i++) sum += part[thread * MOST_WARPS + i];
+        scale[thread] = 1.0f / sqrtf(sum / (float)in + eps);
     }
     __syncthreads();
 }
 
-/* bf16: piece i is x of codes 8 i .. 8 i + 7 of the lane's run. */
-static __device__ __forceinline__ void arrange_bf16(const source &from, int rows, int groups, uint8_t *slab)
+/* Pieces of x that a thread arranges, `each` of a row, one in `threads`. */
+struct turn {
+    int each, n, rest; /* the piece at hand: of row n */
+    __device__ __forceinline__ turn(int each, int thread) : each(each), n(0), rest(thread) {}
+    __device__ __forceinline__ bool there(int rows)
+    {
+        for (; rest >= each && n < rows; rest -= each) n++;
+        return n < rows;
+    }
+};
+
+/* bf16: piece i is x of codes 8 i .. 8 i + 7 of the lane's run. `meanwhile` runs once, while x is on its way. */
+template <typename M>
+static __device__ __forceinline__ void arrange_bf16(const source &from, int rows, int groups, uint8_t *slab, int thread,
+                                                    int threads, M meanwhile)
 {
-    int each = groups * 16;
-    for (int u = threadIdx.x; u < rows * each; u += blockDim.x) {
-        int n = u / each, rest = u % each;
+    turn at(groups * 16, thread);
+    for (bool first = true, there; (there = at.there(rows)) || first; first = false, at.rest += threads) {
         uint32_t v[4];
-        from.read<8>(v, n, (int64_t)rest * 8);
-        *piece_of<4, TABLE>(slab, rest / 16, rows, n, rest % 4, rest / 4 % 4) = make_uint4(v[0], v[1], v[2], v[3]);
+        if (there) from.read<8>(v, at.n, (int64_t)at.rest * 8);
+        if (first) meanwhile();
+        if (there)
+            *piece_of<4, TABLE>(slab, at.n, groups, at.rest / 16u, at.rest % 4u,
+                                at.rest / 4u % 4) = make_uint4(v[0], v[1], v[2], v[3]);
     }
 }
 
 /* Of a group and a row, or of a half of 16 bits of one: sum X, what an integer is worth. */
-struct worth {
+struct __align__(8) worth
+{
     int sum;
     float unit;
 };
@@ -238,17 +266,17 @@ static __device__ __forceinline__ void transpose4(const uint32_t v[4], uint32_t 
 }
 
 /* A signed digit is a byte of X + 0x80.. less 0x80, so that what is below it has been taken into account. */
-template <int BITS, way WAY>
+template <int BITS, way WAY, typename M>
 static __device__ __forceinline__ void arrange_digits(const source &from, int rows, int groups, int tile_rows,
-                                                      uint8_t *slab, worth *sums)
+                                                      uint8_t *slab, worth *sums, int thread, int threads, M meanwhile)
 {
     typedef codes<BITS, WAY> C;
     const int HALVES = C::OF_ROW / 2, UNIT = WAY == WIDE ? 22 : 13;
-    int each = groups * 8, n = 0, rest = threadIdx.x; /* pieces of 16 of a row */
-    for (; rest >= each && n < rows; rest -= each) n++;
-    while (__any_sync(0xffffffffu, n < rows)) {
-        bool there = n < rows;
-        int group = rest / 8, t = rest / 2 % 4, i = rest % 2, sum = 0;
+    turn at(groups * 8, thread); /* pieces of 16 */
+    for (bool first = true;; first = false, at.rest += threads) {
+        const bool there = at.there(rows);
+        const int n = at.n, group = at.rest / 8u, t = at.rest / 2u % 4, i = at.rest % 2u;
+        int sum = 0;
         uint32_t v[8] = {0, 0, 0, 0, 0, 0, 0, 0}, high[4] = {0, 0, 0, 0}, digit[4][4]; /* [register][digit] */
         if (there) {
             const int64_t k = (int64_t)group * GROUP + t * 32;
@@ -259,7 +287,9 @@ static __device__ __forceinline__ void arrange_digits(const source &from, int ro
 #pragma unroll
                 for (int b = 0; b < 2; b++) from.read<8>(&v[4 * b], n, k + 16 * i + 8 * b);
         }
-        /* the largest of the group, as an integer, so that NaN is larger than all */
+        if (first) meanwhile();
+        if (!__any_sync(0xffffffffu, there)) break;
+            /* the largest of the group, as an integer, so that NaN is larger than all */
 #pragma unroll
         for (int k = 0; k < 4; k++) high[k] = __vmaxu2(v[k] & 0x7fff7fffu, v[k + 4] & 0x7fff7fffu);
         uint32_t top = __vmaxu2(__vmaxu2(high[0], high[1]), __vmaxu2(high[2], high[3]));
@@ -293,12 +323,12 @@ static __device__ __forceinline__ void arrange_digits(const source &from, int ro
 #pragma unroll
             for (int d = 0; d < C::OF_ROW; d++) {
                 uint32_t flip = d < C::OF_ROW - 1 ? 0x80808080u : 0;
-                *piece_of<BITS, WAY>(slab, group, rows * C::OF_ROW, n * C::OF_ROW + d, i, t) = make_uint4(
+                *piece_of<BITS, WAY>(slab, n * C::OF_ROW + d, groups, group, i, t) = make_uint4(
                     digit[0][d] ^ flip, digit[1][d] ^ flip, digit[2][d] ^ flip, digit[3][d] ^ flip);
             }
 #pragma unroll
         for (int o = 1; o < 8; o *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, o);
-        if (there && rest % 8 == 0) {
+        if (there && at.rest % 8u == 0) {
             float unit = top < 0x7f80 ? __uint_as_float((uint32_t)(e - UNIT - C::TOP + 127) << 23) : CUDART_NAN_F;
             worth *to = sums + group * tile_rows + n * HALVES;
             if (WAY == WIDE) {
@@ -306,8 +336,6 @@ static __device__ __forceinline__ void arrange_digits(const source &from, int ro
                 to[1] = {sum >> (16 - C::TOP), unit};
             } else to[0] = {sum, unit};
         }
-        rest += blockDim.x;
-        for (; rest >= each && n < rows; rest -= each) n++;
     }
 }
 
@@ -318,6 +346,9 @@ static __device__ __forceinline__ const bl_cu_stacked_one &of_tile(const bl_cu_s
     static_assert(BL_CU_STACKED_MOST == 3, "see below");
     return all.of[(tile >= all.of[1].first) + (tile >= all.of[2].first)];
 }
+
+/* What is the same for all lanes of a warp. */
+static __device__ __forceinline__ int of_warp(int v) { return __shfl_sync(0xffffffffu, v, 0); }
 
 template <int BITS, way WAY, int TILES>
 __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
@@ -330,25 +361,26 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
     extern __shared__ __align__(128) uint8_t shared[];
     __shared__ bool last;
     __shared__ float scale[BL_CU_STREAM_ROWS];
-    int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, R = p.R;
+    /* threads (lane, tile, part of k); the latter two are of a whole warp */
+    const int lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, R = p.R, r = of_warp(threadIdx.y),
+              s = of_warp(threadIdx.z), warp = s * R + r, warps = R * p.S, thread = warp * WARP + lane;
     uint8_t *slab = shared + p.table, *sums = slab + p.slab, *ring = sums + p.sums + warp * C::RING;
     /* k in pairs of groups: those of the block from `lowest` on, of the warp from `begin` on */
-    int pairs = (int)(w.in / (2 * GROUP)), at_k = blockIdx.y * p.S + warp / R, of_k = p.S * p.C;
-    int lowest = (int)blockIdx.y * pairs / p.C, highest = ((int)blockIdx.y + 1) * pairs / p.C;
-    int begin = at_k * pairs / of_k, steps = ((at_k + 1) * pairs / of_k - begin) * (2 / C::GROUPS);
-    const int tile = blockIdx.x * R + warp % R;
+    auto begin_of = [&](int part) { return part * p.len + min(part, p.longer); };
+    const int part = blockIdx.y * p.S + s, lowest = begin_of(blockIdx.y * p.S),
+              highest = begin_of(blockIdx.y * p.S + p.S), begin = begin_of(part), tile = blockIdx.x * R + r;
     const bl_cu_stacked_one &of = of_tile(all, tile);
-    const int64_t o0 = (int64_t)(tile - of.first) * TILE_OUT;
-    int left = (int)min(of.out - 1 - o0, (int64_t)TILE_OUT); /* rows after the last are read as the last */
-    if (left < 0) steps = 0;
+    const int o0 = (tile - of.first) * TILE_OUT,
+              left = min((int)of.out - 1 - o0, TILE_OUT); /* rows after the last are read as the last */
+    const int steps = left < 0 ? 0 : (begin_of(part + 1) - begin) * (2 / C::GROUPS);
 
     /* ---- the ring: pieces of this lane, and the scales of row `lane` ---- */
-    /* A warp's pieces are neighbours in a step, but for the turns of 3 bits: one place of the ring tells the others,
-     * where there are no registers for all. (Of 4 bits all are faster, for what that does to the rest.) */
-    enum { PLACES = BITS == 3 || (BITS == 4 && WAY != TABLE) ? C::PIECES : 1 };
+    /* A warp's pieces are neighbours in a step, but for the turns of 3 bits: one place of the ring tells the others. */
+    enum { PLACES = BITS == 3 ? C::PIECES : 1, FILL = C::DEPTH - 1, BEFORE_X = 2 };
     uint32_t to[PLACES], off[C::PIECES], ring_at = shared_at(ring);
-    const uint8_t *from = of.codes + o0 * w.row_bytes + (int64_t)begin * (2 * 16 * BITS);
-    const uint16_t *scale_from = (const uint16_t *)of.scales + (o0 + min(lane, left)) * w.groups + begin * 2;
+    const uint8_t *from = of.codes + (int64_t)o0 * (int)w.row_bytes + begin * (2 * 16 * BITS);
+    const uint16_t *scale_from = (const uint16_t *)of.scales + (int64_t)(o0 + min(lane, left)) * (int)w.groups +
+                                 begin * 2;
 #pragma unroll
     for (int j = 0; j < C::PIECES; j++) {
         int i = j * WARP + lane, row = i / (C::ROW / 16), part = i % (C::ROW / 16);
@@ -357,83 +389,89 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
                     16 * (BITS == 3 ? (part + (row >> 2 & 1) * 3) % 6 : placed<BITS, WAY>(row, part));
         off[j] = (uint32_t)(min(row, left) * (int)w.row_bytes + part * 16);
     }
-    int fetched = 0;
-    uint32_t slot_in = 0, slot_out = 0; /* bytes */
-    auto fetch = [&]() {
-        if (fetched < steps) {
+    const uint32_t scale_to = ring_at + 16 * C::ROW + lane * 4;
+    const int scale_steps = lane < TILE_OUT ? steps : 0;
+    /* a step, if it is there, `ahead` of `from`, to a slot in bytes */
+    auto fetch = [&](int step, int ahead, uint32_t slot) {
 #pragma unroll
-            for (int j = 0; j < C::PIECES; j++)
-                copy16((PLACES == 1 ? to[0] + j * (WARP * 16) : to[j % PLACES]) + slot_in, from + off[j]);
-            if (lane < TILE_OUT) copy4(ring_at + slot_in + 16 * C::ROW + lane * 4, scale_from);
-            from += C::ROW;
-            if (C::GROUPS == 2 || fetched % 2) scale_from += 2;
-            slot_in = slot_in == (C::DEPTH - 1) * C::STEP ? 0 : slot_in + C::STEP;
-        } else let_next_begin(); /* there is room on the bus */
-        fetched++;
+        for (int j = 0; j < C::PIECES; j++)
+            copy16_if(step < steps, (PLACES == 1 ? to[0] + j * (WARP * 16) : to[j % PLACES]) + slot,
+                      from + off[j] + ahead * C::ROW);
+        copy4_if(step < scale_steps, scale_to + slot, scale_from + (C::GROUPS == 2 ? step : step / 2u) * 2);
         commit();
     };
 #pragma unroll
-    for (int i = 0; i < C::DEPTH - 1; i++) fetch();
+    for (int i = 0; i < BEFORE_X; i++) fetch(i, i, i * C::STEP);
+    auto fill = [&]() {
+#pragma unroll
+        for (int i = BEFORE_X; i < FILL; i++) fetch(i, i, i * C::STEP);
+    };
 
     /* ---- x, once the product before has written it ---- */
-    wait_for_last();
-    const int64_t k0 = (int64_t)lowest * 2 * GROUP;
-    const source x_of = {x + k0, all.gate ? all.gate + k0 : NULL, all.norm ? all.norm + k0 : NULL, ldx, all.ldg, scale};
-    if (all.norm) norm_scales(x, ldx, rows, (int)w.in, all.eps, (float *)slab, scale);
     uint32_t table = 0;
     if (WAY == TABLE) { /* pair i of values in column `lane` of line i */
         table = shared_at(shared) + lane * 4;
-        for (int i = warp; i < 256; i += blockDim.x / WARP)
-            ((uint32_t *)shared)[i * WARP + lane] = to_bf16(w.table[i & 15]) | (uint32_t)to_bf16(w.table[i >> 4]) << 16;
-        arrange_bf16(x_of, rows, (highest - lowest) * 2, slab);
-    } else arrange_digits<BITS, WAY>(x_of, rows, (highest - lowest) * 2, TILES * 4, slab, (worth *)sums);
-    if (threadIdx.x < ZEROS / 16) ((uint4 *)(slab + p.slab - ZEROS))[threadIdx.x] = make_uint4(0, 0, 0, 0);
+        const uint32_t value = to_bf16(w.table[lane % 16]);
+        for (int i = warp; i < 256; i += warps)
+            ((uint32_t *)shared)[i * WARP + lane] = __shfl_sync(0xffffffffu, value, i % 16) |
+                                                    __shfl_sync(0xffffffffu, value, i / 16) << 16;
+    }
+    wait_for_last();
+    const int64_t k0 = (int64_t)lowest * 2 * GROUP;
+    const source x_of = {x + k0, all.gate ? all.gate + k0 : NULL, all.norm ? all.norm + k0 : NULL, ldx, all.ldg, scale};
+    if (all.norm) norm_scales(x, ldx, rows, (int)w.in, all.eps, (float *)slab, scale, thread, warps * WARP);
+    if (WAY == TABLE) arrange_bf16(x_of, rows, (highest - lowest) * 2, slab, thread, warps * WARP, fill);
+    else
+        arrange_digits<BITS, WAY>(x_of, rows, (highest - lowest) * 2, TILES * 4, slab, (worth *)sums, thread,
+                                  warps * WARP, fill);
+    if (steps < C::DEPTH) let_next_begin();
+    from += FILL * C::ROW;
     __syncthreads();
 
     /* ---- steps ---- */
-    const uint8_t *zeros[2] = {NULL, NULL};
-    if (WAY != TABLE && BITS > 1 && w.zero_type == 1)
-        for (int i = 0; i < 2; i++) zeros[i] = (const uint8_t *)of.zeros + (o0 + min(g + 8 * i, left)) * w.zero_bytes;
-    uint32_t z_next[2] = {0, 0};
+    const uint8_t *zeros = WAY != TABLE && BITS > 1 && w.zero_type == 1 ? (const uint8_t *)of.zeros + o0 * w.zero_bytes
+                                                                        : NULL;
+    const uint32_t half_way = 1u << (BITS - 1) | 1u << (C::GROUPS * BITS - 1); /* the zero of all if none are stored */
+    uint32_t z_next[2] = {half_way, half_way}; /* of the groups of a step, of both rows */
     int z_bit = begin * 2 * BITS;
     auto fetch_zeros = [&]() {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            uint32_t v = zeros[i][z_bit >> 3];
-            if (BITS == 3) v |= (uint32_t)zeros[i][(z_bit >> 3) + 1] << 8;
+            const uint8_t *z = zeros + (min(g + 8 * i, left) * (int)w.zero_bytes + (z_bit >> 3));
+            uint32_t v = z[0];
+            if (BITS == 3) v |= (uint32_t)z[1] << 8;
             z_next[i] = v >> (z_bit & 7);
         }
         z_bit += C::GROUPS * BITS;
     };
-    if (zeros[0] && steps) fetch_zeros();
-    bool half = w.scale_type == 1;
-    /* pieces of column n 8 + g: 0, 2 from `even` on, 1, 3 from `odd` on; a column that is not there is zero */
-    int columns = rows * C::OF_ROW;
+    if (zeros && steps) fetch_zeros();
+    const bool half = w.scale_type == 1;
+    /* pieces of column n 8 + g: 0, 2 from `even` on, 1, 3 from `odd` on; a column that is not there is as the last */
     const uint8_t *even[TILES], *odd[TILES];
-    int stride[TILES];
     const worth *sum = (const worth *)sums + (begin - lowest) * 2 * TILES * 4 + t;
 #pragma unroll
     for (int n = 0; n < TILES; n++) {
-        int m = n * 8 + g;
-        const uint8_t *line = slab + ((begin - lowest) * 2 * columns + m) * C::LINE + t * 16;
-        even[n] = m < columns ? line + (m & 1) * 64 : slab + p.slab - ZEROS + t * 16;
-        odd[n] = m < columns ? line + 64 - (m & 1) * 64 : even[n];
-        stride[n] = m < columns ? columns * C::LINE : 0;
+        const int m = min(n * 8 + g, rows * C::OF_ROW - 1);
+        const uint8_t *line = slab + (m * (highest - lowest) + begin - lowest) * 2 * C::LINE + t * 16;
+        even[n] = line + (m & 1) * 64;
+        odd[n] = line + 64 - (m & 1) * 64;
     }
     float total[SUMS] = {};
-#pragma unroll 1
-    for (int step = 0; step < steps; step++) {
+    uint32_t slots = 0, before = FILL * C::STEP; /* of a round; the slot before; bytes */
+    /* number u of a round; `step` in all */
+    auto product = [&](int step, int u) {
+        const uint8_t *slot = ring + slots + u * C::STEP;
         await<C::DEPTH - 2>();
         __syncwarp(); /* the step is there, and who read the one before is done */
-        fetch();
-        const uint8_t *slot = ring + slot_out;
-        slot_out = slot_out == (C::DEPTH - 1) * C::STEP ? 0 : slot_out + C::STEP;
+        fetch(step + FILL, u, u ? slots + (u - 1) * C::STEP : before);
+        if (step + FILL >= steps) let_next_begin(); /* there is room on the bus */
         uint32_t z_now[2] = {z_next[0], z_next[1]}, scale_two[2];
-        if (zeros[0] && step + 1 < steps) fetch_zeros();
+        if (zeros && step + 1 < steps) fetch_zeros();
 #pragma unroll
         for (int i = 0; i < 2; i++) scale_two[i] = *(const uint32_t *)(slot + 16 * C::ROW + (g + 8 * i) * 4);
 #pragma unroll
         for (int q = 0; q < C::GROUPS; q++) {
+            const int group = u * C::GROUPS + q, x_at = group * C::LINE;
             uint32_t v[2][BITS];
 #pragma unroll
             for (int i = 0; i < 2; i++) {
@@ -461,19 +499,24 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
                 s[i] = half ? from_f16((uint16_t)h) : from_bf16((uint16_t)h);
             }
             if (WAY == TABLE) {
-                float acc[2][TILES][4] = {}; /* two chains */
+                float acc[2][TILES][4]; /* two chains */
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     uint4 xs[TILES];
 #pragma unroll
-                    for (int n = 0; n < TILES; n++) xs[n] = *(const uint4 *)((i % 2 ? odd[n] : even[n]) + i / 2 * 128);
+                    for (int n = 0; n < TILES; n++)
+                        xs[n] = *(const uint4 *)((i % 2 ? odd[n] : even[n]) + x_at + i / 2 * 128);
 #pragma unroll
                     for (int h = 0; h < 2; h++) {
                         uint32_t a[4];
 #pragma unroll
                         for (int j = 0; j < 4; j++) a[j] = two_values(v[j % 2], 4 * i + 2 * h + j / 2, table);
 #pragma unroll
-                        for (int n = 0; n < TILES; n++) mma(acc[h][n], a, h ? xs[n].z : xs[n].x, h ? xs[n].w : xs[n].y);
+                        for (int n = 0; n < TILES; n++) {
+                            const uint32_t b0 = h ? xs[n].z : xs[n].x, b1 = h ? xs[n].w : xs[n].y;
+                            if (i == 0) mma_new(acc[h][n], a, b0, b1);
+                            else mma(acc[h][n], a, b0, b1);
+                        }
                     }
                 }
 #pragma unroll
@@ -482,41 +525,53 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
                     for (int j = 0; j < 4; j++)
                         total[n * C::EACH + j] = fmaf(s[j / 2], acc[0][n][j] + acc[1][n][j], total[n * C::EACH + j]);
             } else {
-                int acc[TILES][4] = {}, zero[2];
+                int acc[TILES][4], zero[2];
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
                     uint4 xs[TILES];
-                    zero[i] = BITS == 1  ? 1
-                              : zeros[0] ? (int)(z_now[i] >> q * BITS & ((1u << BITS) - 1))
-                                         : 1 << (BITS - 1);
+                    zero[i] = BITS == 1 ? 1 : z_now[i] >> q * BITS & ((1u << BITS) - 1);
 #pragma unroll
-                    for (int n = 0; n < TILES; n++) xs[n] = *(const uint4 *)(i ? odd[n] : even[n]);
+                    for (int n = 0; n < TILES; n++) xs[n] = *(const uint4 *)((i ? odd[n] : even[n]) + x_at);
 #pragma unroll
                     for (int h = 0; h < 2; h++) {
                         uint32_t a[4];
 #pragma unroll
                         for (int j = 0; j < 4; j++) a[j] = four_codes<BITS, WAY>(v[j % 2], 4 * i + 2 * h + j / 2);
 #pragma unroll
-                        for (int n = 0; n < TILES; n++)
-                            mma_bytes(acc[n], a, h ? xs[n].z : xs[n].x, h ? xs[n].w : xs[n].y);
+                        for (int n = 0; n < TILES; n++) {
+                            const uint32_t b0 = h ? xs[n].z : xs[n].x, b1 = h ? xs[n].w : xs[n].y;
+                            if (i + h == 0) mma_bytes_new(acc[n], a, b0, b1);
+                            else mma_bytes(acc[n], a, b0, b1);
+                        }
                     }
                 }
 #pragma unroll
                 for (int n = 0; n < TILES; n++) {
-                    worth of = sum[n * 4];
+                    worth of = sum[(group * TILES + n) * 4];
 #pragma unroll
                     for (int i = 0; i < 2; i++) { /* +-1 is 2 q - 1 */
                         int exact = (acc[n][2 * i + 1] * 256 + acc[n][2 * i]) * (BITS == 1 ? 2 : 1) - zero[i] * of.sum;
                         total[n * C::EACH + i] = fmaf(s[i] * of.unit, (float)exact, total[n * C::EACH + i]);
                     }
                 }
-                sum += TILES * 4;
             }
+        }
+    };
+#pragma unroll 1
+    for (int step = 0; step < steps; step += C::ROUND) {
 #pragma unroll
-            for (int n = 0; n < TILES; n++) {
-                even[n] += stride[n];
-                odd[n] += stride[n];
-            }
+        for (int u = 0; u < C::ROUND; u++)
+            if (!u || step + u < steps) product(step + u, u);
+        from += C::ROUND * C::ROW;
+        sum += C::ROUND * C::GROUPS * TILES * 4;
+#pragma unroll
+        for (int n = 0; n < TILES; n++) {
+            even[n] += C::ROUND * C::GROUPS * C::LINE;
+            odd[n] += C::ROUND * C::GROUPS * C::LINE;
+        }
+        if (C::ROUND < C::DEPTH) {
+            before = slots + (C::ROUND - 1) * C::STEP;
+            slots = before == FILL * C::STEP ? 0 : before + C::STEP;
         }
     }
     await<0>();
@@ -526,60 +581,55 @@ __global__ void __maxnreg__(TILES == 1 ? 72 : 128)
             total[i] *= t % 2 ? 65536.0f : 1.0f;
             total[i] += __shfl_xor_sync(0xffffffffu, total[i], 1);
         }
-    /* row of x and output of sum i of lane l; rows past the end are nobody's */
-    auto row_of = [](int i, int l) {
-        return WAY == TABLE  ? i / 4 * 8 + l % 4 * 2 + i % 2
-               : WAY == WIDE ? (l % 2 ? BL_CU_STREAM_ROWS : l % 4 / 2)
-                             : i / 2 * 4 + l % 4;
+    /* row of x and output of sum i of this lane; rows past the end are nobody's */
+    auto row_of = [&](int i) {
+        return WAY == TABLE  ? i / 4 * 8 + t * 2 + i % 2
+               : WAY == WIDE ? (t % 2 ? BL_CU_STREAM_ROWS : t / 2)
+                             : i / 2 * 4 + t;
     };
-    auto out_of = [](int i, int l) { return l / 4 + (WAY == TABLE ? i / 2 % 2 : i % 2) * 8; };
-    if (p.S * p.C == 1) {
+    auto out_of = [&](int i) { return g + (WAY == TABLE ? i / 2 % 2 : i % 2) * 8; };
+    /* sum i is of row m of x and output o */
+    auto each = [&](auto what) {
 #pragma unroll
-        for (int i = 0; i < SUMS; i++) {
-            int m = row_of(i, lane), o = out_of(i, lane);
-            if (m < rows && o <= left) put_sum(of.y, f32, m * of.ldy + o0 + o, total[i], accumulate);
-        }
+        for (int i = 0; i < SUMS; i++)
+            if (row_of(i) < rows && out_of(i) <= left) what(i, row_of(i), o0 + out_of(i));
+    };
+    auto put = [&](int i, int m, int o) { put_sum(of.y, f32, m * of.ldy + o, total[i], accumulate); };
+    if (p.S > 1) { /* through what were the rings of the other parts */
+        const float *of_part = (const float *)ring + lane;
+        __syncwarp();
+        if (s)
+#pragma unroll
+            for (int i = 0; i < SUMS; i++) ((float *)ring)[i * WARP + lane] = total[i];
+        __syncthreads();
+        if (!s)
+            for (int other = 1; other < p.S; other++) {
+                of_part += R * (C::RING / 4);
+#pragma unroll
+                for (int i = 0; i < SUMS; i++) total[i] += of_part[i * WARP];
+            }
+    }
+    if (p.C == 1) {
+        if (!s) each(put);
         return;
     }
-    /* into what was this warp's ring */
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < SUMS; i++) ((float *)ring)[i * WARP + lane] = total[i];
-    __syncthreads();
-    auto each =
-        [&](auto what) { /* of the block's outputs */
-                         for (int u = threadIdx.x; u < R * SUMS * WARP; u += blockDim.x) {
-                             int r = u / (SUMS * WARP), at = u % (SUMS * WARP), m = row_of(at / WARP, at % WARP);
-                             const int in_all = blockIdx.x * R + r;
-                             const bl_cu_stacked_one &one = of_tile(all, in_all);
-                             int64_t o = (int64_t)(in_all - one.first) * TILE_OUT + out_of(at / WARP, at % WARP);
-                             if (m < rows && o < one.out) what(r, at, m, one, o);
-                         }
-        };
     /* of a part of k, a row and an output, among those of all weights */
-    auto part_of = [&](int c, int m, const bl_cu_stacked_one &one, int64_t o) {
-        return parts + ((int64_t)c * rows + m) * w.out + (int64_t)one.first * TILE_OUT + o;
+    auto part_of = [&](int c, int m, int o) {
+        return parts + ((int64_t)c * rows + m) * w.out + of.first * TILE_OUT + o;
     };
-    const uint8_t *rings = sums + p.sums;
-    each([&](int r, int at, int m, const bl_cu_stacked_one &one, int64_t o) {
-        float sum = 0;
-        for (int i = 0; i < p.S; i++) sum += ((const float *)(rings + (i * R + r) * C::RING))[at];
-        if (p.C == 1) put_sum(one.y, f32, m * one.ldy + o, sum, accumulate);
-        else *part_of(blockIdx.y, m, one, o) = sum;
-    });
-    if (p.C == 1) return;
+    if (!s) each([&](int i, int m, int o) { *part_of(blockIdx.y, m, o) = total[i]; });
     __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) last = atomicAdd(&arrived[blockIdx.x], 1) == (unsigned)p.C - 1;
+    if (thread == 0) last = atomicAdd(&arrived[blockIdx.x], 1) == (unsigned)p.C - 1;
     __syncthreads();
-    if (!last) return;
+    if (!last || s) return;
     __threadfence();
-    each([&](int, int, int m, const bl_cu_stacked_one &one, int64_t o) {
-        float sum = 0;
-        for (int c = 0; c < p.C; c++) sum += __ldcg(part_of(c, m, one, o));
-        put_sum(one.y, f32, m * one.ldy + o, sum, accumulate);
+    each([&](int i, int m, int o) {
+        total[i] = 0;
+        for (int c = 0; c < p.C; c++) total[i] += __ldcg(part_of(c, m, o));
+        put(i, m, o);
     });
-    if (threadIdx.x == 0) arrived[blockIdx.x] = 0;
+    if (thread == 0) arrived[blockIdx.x] = 0;
 }
 
 /* ---- how the work is shared ---- */
@@ -605,10 +655,12 @@ static bl_cu_stream_plan plan_of(const bl_cu_weight *w, int rows, const instance
         for (int R = 1; R <= MOST_WARPS && R <= tiles; R++)
             for (int S = 1; S * R <= MOST_WARPS && S * C <= pairs; S++) {
                 bl_cu_stream_plan p = {w->kind, w->bits, rows, w->out, w->in, R, S, C, ceil_of(tiles, R)};
-                int part = ceil_of(pairs, C), warps = R * S, len = ceil_of(pairs, C * S);
+                p.len = pairs / (C * S);
+                p.longer = pairs % (C * S);
+                int part = S * p.len + (S < p.longer ? S : p.longer), warps = R * S, len = ceil_of(pairs, C * S);
                 if (C > 1 && p.grid > BL_CU_STREAM_BLOCKS) continue;
                 p.table = k->table ? 32 << 10 : 0;
-                p.slab = rows * part * 2 * GROUP * k->x_bytes + ZEROS;
+                p.slab = rows * part * 2 * GROUP * k->x_bytes;
                 p.sums = k->table ? 0 : part * 2 * k->tiles * 4 * (int)sizeof(worth);
                 p.shared = p.table + p.slab + p.sums + warps * k->ring;
                 int fit = (d->shared + 1024) / (p.shared + 1024 + OWN); /* a block has 1 KB of its own */
@@ -630,7 +682,7 @@ static void launch(bl_stream s, const bl_cu_stacked *w, const bl_cu_stream_plan 
                    int rows, bool f32, bool accumulate, const bl_cu_device *d)
 {
     cudaFuncSetAttribute(stream_rows<BITS, WAY, TILES>, cudaFuncAttributeMaxDynamicSharedMemorySize, p->shared);
-    launch_early(stream_rows<BITS, WAY, TILES>, dim3((unsigned)p->grid, (unsigned)p->C), (unsigned)(p->R * p->S * WARP),
+    launch_early(stream_rows<BITS, WAY, TILES>, dim3((unsigned)p->grid, (unsigned)p->C), dim3(WARP, p->R, p->S),
                  (size_t)p->shared, s, *w, *p, x, ldx, rows, f32, accumulate, d->parts, d->arrived);
 }
 
