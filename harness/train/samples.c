@@ -4,6 +4,7 @@
 #include <string.h>
 
 const char *const bl_sample_formats[] = {"ids", "text", "alpaca", "chat", "cot", NULL};
+const char *const bl_empty_answers[] = {"refuse", "skip", "keep", NULL};
 
 static const uint64_t most_bytes = UINT64_C(4) << 30;
 
@@ -32,6 +33,26 @@ bl_status bl_samples_add(bl_samples_reader *r, const int32_t *ids, const uint8_t
     s->start[s->n] = at + n;
 out:
     return st;
+}
+
+/* ---- answers that are empty ---- */
+bool bl_samples_blank(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strchr(" \t\r\n", s[i])) return false;
+    return true;
+}
+
+bl_status bl_samples_empty(bl_samples_reader *r, const char *what, bool *left_out, bl_err *e)
+{
+    if (r->o->empty == BL_EMPTY_REFUSED)
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s is empty, expected something to learn; empty-answers skip leaves such out, "
+                       "keep learns to end at once",
+                       what);
+    *left_out = r->o->empty == BL_EMPTY_LEFT_OUT;
+    r->s.empty += *left_out;
+    return BL_OK;
 }
 
 /* ---- which format a row is of ---- */
@@ -130,6 +151,7 @@ static bl_status add(bl_samples_reader *r, const bl_json *row, line *l, bl_err *
     if (mask && bl_json_size(mask) != bl_json_size(ids))
         return bl_fail(e, BL_E_FORMAT, "the mask has %zu marks, expected %zu, one for each id", bl_json_size(mask),
                        bl_json_size(ids));
+    bool marked = !mask, left_out = false;
     size_t n = bl_json_size(ids);
     if (n == 0) return bl_fail(e, BL_E_FORMAT, "no ids");
     BL_TRY(bl_grow(&l->ids, &l->cap_ids, n, sizeof *l->ids, e));
@@ -141,8 +163,11 @@ static bl_status add(bl_samples_reader *r, const bl_json *row, line *l, bl_err *
         BL_TRY(one_id(r, id, &l->ids[i], e));
         if (!mark) continue;
         BL_TRY(one_mark(mark, &l->mask[i], e));
+        marked = marked || l->mask[i];
         mark = bl_json_next(mark);
     }
+    if (!marked) BL_TRY(bl_samples_empty(r, "what 'mask' counts of its ids", &left_out, e));
+    if (left_out) goto out;
     BL_TRY(bl_samples_add(r, l->ids, l->mask, (int64_t)n, e));
 out:
     return st;
@@ -225,6 +250,8 @@ bl_status bl_samples_read(const char *path, bl_sample_format f, const bl_samples
     if (!r.s.n) {
         st = r.s.skipped ? bl_fail(e, BL_E_FORMAT, "%s: no token of its %lld examples counts within %lld tokens", path,
                                    (long long)r.s.skipped, (long long)how.seqlen)
+             : r.s.empty ? bl_fail(e, BL_E_FORMAT, "%s: the answers of all of its %lld examples are empty", path,
+                                   (long long)r.s.empty)
                          : bl_fail(e, BL_E_FORMAT, "%s: no lines, expected %s", path,
                                    f == BL_SAMPLES_IDS ? "{\"ids\": [...], \"mask\": [...]}" : "examples");
         goto out;

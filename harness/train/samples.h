@@ -22,6 +22,13 @@ typedef enum bl_sample_format {
                           "Q: question\nA: rationale The answer is 5."; all after "A:" counts, and EOS */
 } bl_sample_format;
 extern const char *const bl_sample_formats[]; /* by bl_sample_format; NULL after the last */
+/* What an example is whose answer is white space, or of whose ids the mask counts none. */
+typedef enum bl_empty_answer {
+    BL_EMPTY_REFUSED, /* the file is, by line */
+    BL_EMPTY_LEFT_OUT,
+    BL_EMPTY_LEARNED /* as all others: the end comes at once */
+} bl_empty_answer;
+extern const char *const bl_empty_answers[]; /* by bl_empty_answer; NULL after the last */
 
 typedef struct bl_samples {
     char *path; /* NULL: of no file */
@@ -33,6 +40,7 @@ typedef struct bl_samples {
     int64_t *row;    /* [n_rows + 1] sequences of a row: one, or as many as were packed */
     bool shuffled;   /* rows are taken in an order that the seed says, a new one each time; else in that of the file */
     int64_t skipped; /* examples of which no token counts */
+    int64_t empty;   /* that were left out, as their answer is */
     bl_hash hash;    /* of all of it */
 } bl_samples;
 typedef struct bl_samples_opts {
@@ -40,10 +48,11 @@ typedef struct bl_samples_opts {
     int64_t vocab;                 /* of the model */
     int64_t seqlen;                /* tokens that a sequence keeps; 0: all of ids, 512 of others */
     bool pack;
+    bl_empty_answer empty;
 } bl_samples_opts;
 enum { BL_SAMPLES_LENGTH = 512 };
 /* JSON formats are JSON lines or one array, also .gz. BL_E_FORMAT, naming the line, for one that is something else, an
- * id outside 0..vocab-1, or a file of which no token counts. bl_samples_free. */
+ * empty answer that is refused, an id outside 0..vocab-1, or a file of which no token counts. bl_samples_free. */
 bl_status bl_samples_read(const char *path, bl_sample_format f, const bl_samples_opts *o, bl_samples *out, bl_err *e);
 void bl_samples_free(bl_samples *s);
 /* Tokens of a row that count: the first of a sequence has nothing before it. */

@@ -12,7 +12,8 @@ typedef struct example {
     bl_text text;
     size_t *span; /* [2 n] */
     size_t n, cap;
-    bool ends; /* an EOS after it, which counts */
+    bool ends;         /* an EOS after it, which counts */
+    const char *empty; /* what of it is and should be an answer; NULL: nothing is */
     bl_ids ids, part;
     uint8_t *mask;
     size_t cap_mask;
@@ -22,6 +23,7 @@ static void clear(example *x)
 {
     x->text.n = x->n = x->ids.n = 0;
     x->ends = false;
+    x->empty = NULL;
 }
 
 static void free_example(example *x)
@@ -42,12 +44,9 @@ static bl_status counts(example *x, size_t from, size_t to, bl_err *e)
     return BL_OK;
 }
 
-/* Adds text that counts. */
-static bl_status add_counted(example *x, const char *text, bl_err *e)
+static void answers(example *x, const char *what, const char *s, size_t n)
 {
-    size_t from = x->text.n;
-    bl_text_add(&x->text, text);
-    return counts(x, from, x->text.n, e);
+    if (!x->empty && bl_samples_blank(s, n)) x->empty = what;
 }
 
 /* Tokens of the first n bytes. */
@@ -107,7 +106,10 @@ static bl_status alpaca(const bl_json *row, example *x, bl_err *e)
     bl_text_addf(&x->text, "### Instruction:\n%s\n\n", instruction);
     if (has) bl_text_addf(&x->text, "### Input:\n%s\n\n", input);
     bl_text_add(&x->text, "### Response:");
-    BL_TRY(add_counted(x, output, e)); /* "" too, of which published sets have some: the end counts */
+    size_t from = x->text.n;
+    bl_text_add(&x->text, output);
+    answers(x, "'output'", output, strlen(output));
+    BL_TRY(counts(x, from, x->text.n, e));
     x->ends = true;
 out:
     return st;
@@ -131,6 +133,7 @@ static bl_status one_turn(const bl_json *turn, bool named, example *x, bl_err *e
         bl_text_add(&x->text, assistant);
         size_t from = x->text.n;
         bl_text_addf(&x->text, " %s", says);
+        answers(x, "a turn of the assistant", says, strlen(says));
         BL_TRY(counts(x, from, x->text.n, e));
     } else bl_text_addf(&x->text, "%s%s%s", user ? human : "", user ? " " : "", says);
 out:
@@ -147,6 +150,7 @@ static bl_status turns_in(example *x, bl_err *e)
         const char *next = strstr(at, human);
         size_t to = next ? (size_t)(next - x->text.s) : x->text.n;
         if (next && to > 0 && x->text.s[to - 1] == ' ') to--;
+        answers(x, "a turn of the assistant", at, to - (size_t)(at - x->text.s));
         BL_TRY(counts(x, (size_t)(at - x->text.s), to, e));
         x->ends = !next;
     }
@@ -217,6 +221,7 @@ static bl_status cot(const bl_json *row, example *x, bl_err *e)
         n = (size_t)(mark - answer);
         answer = mark + 4;
     }
+    answers(x, "'answer'", answer, strlen(answer));
     bl_text_addf(&x->text, "Q: %s\nA:", question);
     size_t from = x->text.n;
     size_t before = x->text.n;
@@ -240,8 +245,12 @@ static bl_status plain(bl_samples_reader *r, const char *path, bl_err *e)
     uint8_t *all = NULL;
     bl_ids ids = {0};
     size_t n, step = (size_t)r->o->seqlen;
+    bool left_out = false;
 
     BL_TRY(bl_text_file(path, 0, &text, &n, NULL, e));
+    if (bl_samples_blank(text, n)) st = bl_samples_empty(r, "its text", &left_out, e);
+    if (st != BL_OK) bl_within(e, "%s", path);
+    if (st != BL_OK || left_out) goto out;
     BL_TRY(bl_encode(r->o->tokenizer, text, n, BL_ENCODE_BOS, &ids, e));
     if (!(all = bl_new(step, 1, e))) {
         st = BL_E_NOMEM;
@@ -280,7 +289,9 @@ bl_status bl_samples_text(bl_samples_reader *r, const char *path, bl_sample_form
             st = f == BL_SAMPLES_ALPACA ? alpaca(row, &x, e)
                  : f == BL_SAMPLES_CHAT ? chat(row, &x, e)
                                         : cot(row, &x, e);
-        if (st == BL_OK) st = put(r, &x, e);
+        bool left_out = false;
+        if (st == BL_OK && x.empty) st = bl_samples_empty(r, x.empty, &left_out, e);
+        if (st == BL_OK && !left_out) st = put(r, &x, e);
         if (st != BL_OK) {
             if (!strstr(e ? e->text : "", bl_rows_where(rows))) bl_within(e, "%s", bl_rows_where(rows));
             goto out;

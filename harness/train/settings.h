@@ -14,13 +14,13 @@
 
 typedef struct bl_train_settings {
     const char *data, *valid, *betas, *init_adapter; /* lent */
-    int format, schedule;                            /* bl_sample_format, bl_schedule_kind */
+    int format, schedule, empty;                     /* bl_sample_format, bl_schedule_kind, bl_empty_answer */
     int64_t seqlen, batch, accumulate, steps, warmup, cycles, save_every, valid_every;
     double lr, least, eps, decay, clip;
     int adapter_type, gradient_type; /* 1: bf16 */
     bool pack, eight_bits, keep_activations;
 } bl_train_settings;
-extern const char *const bl_sample_formats[]; /* samples.h */
+extern const char *const bl_sample_formats[], *const bl_empty_answers[]; /* samples.h */
 extern const char *const bl_narrow_types[];
 /* clang-format off */
 #define BL_TRAIN_ROWS(type, member) \
@@ -28,6 +28,9 @@ extern const char *const bl_narrow_types[];
     {"data-format", BL_OPT_CHOICE, .choices = bl_sample_formats, .at = offsetof(type, member.format), \
      .doc = "ids: JSON lines {\"ids\": [...], \"mask\": [...]}, taken in order; plain text; JSON of instructions " \
             "(alpaca), conversations (chat), questions with reasoning (cot), of which answers count"}, \
+    {"empty-answers", BL_OPT_CHOICE, .choices = bl_empty_answers, .at = offsetof(type, member.empty), \
+     .doc = "an example whose answer is empty: the file is refused, by its line; skip: the example is left out; keep: " \
+            "the end is learned"}, \
     {"seqlen", BL_OPT_INT, .min = 0, .max = 1 << 24, .at = offsetof(type, member.seqlen), .arg = "N", \
      .doc = "tokens of an example that are taken, of a piece of text; 0: all of ids, 512 of others"}, \
     {"pack", BL_OPT_BOOL, .at = offsetof(type, member.pack), \

@@ -56,7 +56,8 @@ static bl_status go_on(job *k, bl_err *e)
 static bl_status read_samples(job *k, bl_err *e)
 {
     const bl_train_settings *s = k->how->set;
-    bl_samples_opts o = {.vocab = k->run->model->config.vocab, .seqlen = s->seqlen, .pack = s->pack};
+    bl_samples_opts o = {
+        .vocab = k->run->model->config.vocab, .seqlen = s->seqlen, .pack = s->pack, .empty = (bl_empty_answer)s->empty};
     bl_tokenizer *t = NULL;
     bl_status st = BL_OK;
     if (s->format != BL_SAMPLES_IDS) BL_TRY(bl_tokenizer_of(k->run->model->ckpt, &t, e));
@@ -66,6 +67,9 @@ static bl_status read_samples(job *k, bl_err *e)
     if (k->samples.skipped)
         bl_log(BL_LOG_WARN, "%s: %lld examples are left out, no token of theirs counts within the length of a sequence",
                s->data, (long long)k->samples.skipped);
+    if (k->samples.empty)
+        bl_log(BL_LOG_WARN, "%s: %lld examples with an empty answer are left out", s->data,
+               (long long)k->samples.empty);
 out:
     bl_tokenizer_close(t);
     return st;

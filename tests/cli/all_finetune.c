@@ -128,11 +128,11 @@ static void examples_of_every_format_train_and_wrong_ones_are_refused_by_line(vo
         assert_false(bl_exists(filled("@dir/f")));
         ran_free(&r);
     }
-    study_write(S.dir, "train.jsonl", "{\"ids\": [5, 6], \"mask\": [0, 0]}\n");
+    study_write(S.dir, "train.jsonl", "{\"ids\": [5, 6], \"mask\": [1, 0]}\n");
     ran r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "-o", "@dir/f");
     expect(&r, 2, "train.jsonl: step 1: none of its tokens counts");
     ran_free(&r);
-    study_write(S.dir, "train.jsonl", "{\"ids\": [5, 6]}\n{\"ids\": [5, 6], \"mask\": [0, 0]}\n");
+    study_write(S.dir, "train.jsonl", "{\"ids\": [5, 6]}\n{\"ids\": [5, 6], \"mask\": [1, 0]}\n");
     r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "-o", "@dir/f",
             "--curve", "@dir/early.curve");
     expect(&r, 2, "train.jsonl: step 2: none of its tokens counts");
@@ -142,7 +142,7 @@ static void examples_of_every_format_train_and_wrong_ones_are_refused_by_line(vo
             "--curve", "@dir/none/curve");
     expect(&r, 4, "none/curve: cannot create: its directory is not there");
     ran_free(&r);
-    study_write(S.dir, "valid.jsonl", "{\"ids\": [5, 6], \"mask\": [0, 0]}\n");
+    study_write(S.dir, "valid.jsonl", "{\"ids\": [5, 6], \"mask\": [1, 0]}\n");
     study_write(S.dir, "train.jsonl", "{\"ids\": [5, 6]}\n");
     r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "--valid",
             "@dir/valid.jsonl", "-o", "@dir/f");
@@ -257,6 +257,29 @@ static void methods_that_learn_are_rows_of_a_study_with_their_adapters_and_merge
     r = SAY(NULL, "quantize", "@model", "--method", "merge", "-o", "@dir/no");
     expect(&r, 2, "no linear has an adapter");
     ran_free(&r);
+}
+
+static void a_file_with_an_empty_answer_fails_the_cells_that_learn_from_it_and_no_others(void **state)
+{
+    bl_text data = {0};
+    (void)state;
+    bl_text_addf(&data, "%s{\"ids\": [5, 6], \"mask\": [0, 0]}\n", lines);
+    study_write(S.dir, "three.jsonl", data.s);
+    bl_text_free(&data);
+    write_study("0.01");
+    ran r = SAY(NULL, "run", "@dir/study.json", "--quiet", "--out", "@dir/empty");
+    expect(&r, 1, "of 4 cells 3 failed");
+    ran_free(&r);
+    r = SAY(NULL, "table", "@dir/empty", "--failed");
+    assert_non_null(
+        strstr(r.out, "three.jsonl:4: what 'mask' counts of its ids is empty, expected something to learn"));
+    ran_free(&r);
+    assert_int_equal(count_ending(filled("@dir/empty"), ".h5"), 1);
+    assert_int_equal(count_ending(filled("@dir/empty"), ".failed.json"), 3);
+    r = SAY(NULL, "run", "@dir/study.json", "--quiet", "--out", "@dir/empty", "--set", "train.empty_answers=skip");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(count_ending(filled("@dir/empty"), ".h5"), 4);
 }
 
 /* ---- killed ---- */
@@ -463,6 +486,7 @@ int main(void)
         cmocka_unit_test(ten_losses_through_the_program_are_those_of_pytorch),
         cmocka_unit_test(a_state_that_outlived_its_run_goes_when_the_run_is_resumed),
         cmocka_unit_test(methods_that_learn_are_rows_of_a_study_with_their_adapters_and_merged),
+        cmocka_unit_test(a_file_with_an_empty_answer_fails_the_cells_that_learn_from_it_and_no_others),
         cmocka_unit_test(examples_of_every_format_train_and_wrong_ones_are_refused_by_line),
         cmocka_unit_test(what_was_trained_is_a_model_for_every_verb),
         cmocka_unit_test(curves_of_runs_are_one_figure),

@@ -64,10 +64,6 @@ static void the_text_of_an_example_is_that_of_its_template_and_its_answer_counts
          "^Below is an instruction that describes a task. Write a response that appropriately completes the "
          "request.\n\n### Instruction:\nAdd 2 and {3}.\n\n### Response:5$",
          "5$"},
-        {BL_SAMPLES_ALPACA, "{\"instruction\": \"Say nothing.\", \"output\": \"\"}",
-         "^Below is an instruction that describes a task. Write a response that appropriately completes the "
-         "request.\n\n### Instruction:\nSay nothing.\n\n### Response:$",
-         "$"},
         {BL_SAMPLES_ALPACA,
          "{\"instruction\": \"Say its ### color.\", \"input\": \"the sky\", \"output\": \"blue\", \"category\": 3}",
          "^Below is an instruction that describes a task, paired with an input that provides further context. Write a "
@@ -191,6 +187,77 @@ static void an_example_that_is_something_else_is_refused_by_file_and_line(void *
     }
 }
 
+/* A file of every format with an answer and one that is empty, as the formats have them. */
+static void an_empty_answer_is_refused_by_line_left_out_or_learned(void **state)
+{
+    static const struct {
+        const char *text, *what, *learned; /* what counts of the second example */
+    } all[] = {
+        [BL_SAMPLES_IDS] = {"{\"ids\": [5, 6]}\n{\"ids\": [7, 8], \"mask\": [0, 0]}\n",
+                            ":2: what 'mask' counts of its ids is empty", ""},
+        [BL_SAMPLES_TEXT] = {" \n\t", ": its text is empty", NULL},
+        [BL_SAMPLES_ALPACA] = {"{\"instruction\": \"a\", \"output\": \"b\"}\n"
+                               "{\"instruction\": \"Say nothing.\", \"output\": \"\"}\n",
+                               ":2: 'output' is empty", "$"},
+        [BL_SAMPLES_CHAT] = {"{\"text\": \"### Human: a ### Assistant: b\"}\n"
+                             "{\"text\": \"### Human: a ### Assistant: ### Human: c ### Assistant: d\"}\n",
+                             ":2: a turn of the assistant is empty", " d$"},
+        [BL_SAMPLES_COT] = {"{\"question\": \"a\", \"answer\": \"b #### c\"}\n"
+                            "{\"question\": \"a\", \"answer\": \"b ####\"}\n",
+                            ":2: 'answer' is empty", " b The answer is .$"},
+    };
+    (void)state;
+    for (int f = 0; bl_sample_formats[f]; f++) {
+        bl_samples s;
+        bl_err e = {0};
+        bl_samples_opts o = {.tokenizer = bytes, .vocab = 300};
+        const bool alone = f == BL_SAMPLES_TEXT; /* one text is one example */
+        assert_true(f < (int)BL_COUNT(all) && all[f].text);
+        const char *path = written("train.jsonl", all[f].text);
+        assert_refused(bl_samples_read(path, (bl_sample_format)f, &o, &s, &e), BL_E_FORMAT, all[f].what);
+        assert_non_null(strstr(e.text, "train.jsonl"));
+        assert_non_null(strstr(e.text, "expected something to learn"));
+        o.empty = BL_EMPTY_LEFT_OUT;
+        if (alone)
+            assert_refused(bl_samples_read(path, (bl_sample_format)f, &o, &s, &e), BL_E_FORMAT, "of all of its 1 ex");
+        else {
+            assert_ok(bl_samples_read(path, (bl_sample_format)f, &o, &s, &e));
+            assert_int_equal(s.n, 1);
+            assert_int_equal(s.empty, 1);
+            bl_samples_free(&s);
+        }
+        o.empty = BL_EMPTY_LEARNED;
+        assert_ok(bl_samples_read(path, (bl_sample_format)f, &o, &s, &e));
+        assert_int_equal(s.n, alone ? 1 : 2);
+        assert_int_equal(s.empty, 0);
+        if (!alone) assert_string_equal(shown(&s, 1, true), all[f].learned);
+        bl_samples_free(&s);
+    }
+}
+
+/* In conversations as lists of turns too, and a rationale alone is no answer. */
+static void an_answer_of_white_space_is_empty_in_every_layout(void **state)
+{
+    static const struct {
+        bl_sample_format f;
+        const char *line;
+    } rows[] = {
+        {BL_SAMPLES_ALPACA, "{\"instruction\": \"a\", \"output\": \" \\n\"}"},
+        {BL_SAMPLES_CHAT, "{\"messages\": [{\"role\": \"assistant\", \"content\": \"\"}]}"},
+        {BL_SAMPLES_CHAT, "{\"conversations\": [{\"from\": \"gpt\", \"value\": \"a\"}, {\"from\": \"gpt\", "
+                          "\"value\": \" \"}]}"},
+        {BL_SAMPLES_CHAT, "{\"input\": \"### Human: Hi ### Assistant:\", \"output\": \"\"}"},
+        {BL_SAMPLES_COT, "{\"question\": \"a\", \"rationale\": \"b\", \"answer\": \"\"}"},
+    };
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_samples s;
+        assert_refused(read_text(rows[i].line, rows[i].f, 0, false, &s, &e), BL_E_FORMAT, ":1: ");
+        assert_non_null(strstr(e.text, "is empty, expected"));
+    }
+}
+
 /* A row of every format where another one was asked for: file, line, what was asked, what is there, of which format. */
 static void a_row_of_another_format_is_named(void **state)
 {
@@ -229,6 +296,8 @@ int main(void)
         cmocka_unit_test(an_example_whose_prompt_fills_its_length_is_left_out_and_counted),
         cmocka_unit_test(neighbours_share_a_row_while_they_fit),
         cmocka_unit_test(an_example_that_is_something_else_is_refused_by_file_and_line),
+        cmocka_unit_test(an_empty_answer_is_refused_by_line_left_out_or_learned),
+        cmocka_unit_test(an_answer_of_white_space_is_empty_in_every_layout),
         cmocka_unit_test(a_row_of_another_format_is_named),
     };
     return cmocka_run_group_tests(tests, begin, end);
