@@ -46,9 +46,11 @@ const bl_method bl_method_galore = {
     .title = "Gradients in subspaces",
     .cite = "Zhao et al. 2024, arXiv 2403.03507",
     .doc = "Every parameter is trained; the optimizer's moments of the blocks' matrices are of their gradients within "
-           "subspaces, so that they take little memory.",
+           "subspaces, so that they take little memory. When a subspace is found anew its moments stay as they are: "
+           "neither reset nor turned into the new one.",
     .deviates = "weights, gradients and subspaces are fp32, not bf16\n"
-                "gradients of all weights are held at once, no step is made within the backward pass",
+                "gradients of all weights are held until the backward pass has ended: no step is made within it, layer "
+                "by layer, as q-galore does",
     .needs = BL_NEED_TRAINING,
     .opts = rows,
     .opts_size = sizeof(opts),

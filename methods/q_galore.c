@@ -68,8 +68,11 @@ const bl_method bl_method_q_galore = {
     .version = 3,
     .title = "Weights of eight bits, gradients in subspaces of four",
     .cite = "Zhang et al. 2024, arXiv 2407.08296",
-    .doc = "Every parameter is trained; the blocks' weights are integers of 8 bits in training too, rounded by chance "
-           "after each step, which is made within the backward pass. With accumulate above 1 gradients are kept.",
+    .doc =
+        "Every parameter is trained; the blocks' weights are integers of 8 bits in training too, rounded by chance "
+        "after each step, which is made within the backward pass, layer by layer, when a weight's gradient is there. "
+        "With accumulate above 1 gradients are kept until the last pass. When a subspace is found anew its moments "
+        "stay as they are: neither reset nor turned into the new one.",
     .deviates = "embedding, head, norms and gradients are fp32, not bf16\n"
                 "groups of weights end with a row, as codes of 4 bits are packed; the authors keep one in a byte\n"
                 "singular vectors of matrices of 768 and more on a side are near ones, in two passes",

@@ -199,6 +199,22 @@ out:
     return st;
 }
 
+/* BL_E_CONFIG, naming some of them, where other methods have an option that this one lacks. */
+static bl_status of_others(const parser *p, const char *option, bl_err *e)
+{
+    enum { MOST = 4 };
+    char names[MOST * 64] = "";
+    size_t n = 0, len = 0;
+    for (size_t i = 0; p->methods[i]; i++) {
+        if (!bl_opt_find(rows_of(p->methods[i]), option)) continue;
+        if (n++ < MOST)
+            len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", len ? ", " : "", p->methods[i]->name);
+    }
+    if (!n) return BL_OK;
+    return bl_fail(e, BL_E_CONFIG, "%s: it has no option '%s'; %s%s ha%s it; see: bitladder show %s", p->where, option,
+                   names, n > MOST ? " and others" : "", n > 1 ? "ve" : "s", p->m->name);
+}
+
 /* What follows a '+' without a value may be meant as a flag or as the next stage. */
 static bl_status no_such_word(const parser *p, const char *word, bl_err *e)
 {
@@ -213,6 +229,7 @@ static bl_status no_such_word(const parser *p, const char *word, bl_err *e)
                 return bl_fail(e, BL_E_CONFIG,
                                "%s: no option '%s'; a stage after it rounds head and embeddings: +%s:w8", p->where,
                                word, p->methods[i]->name);
+    if (of_others(p, word, e) != BL_OK) return BL_E_CONFIG;
     const char *near = bl_nearest(word, names);
     return bl_fail(e, BL_E_CONFIG, "%s: no option and no method '%.200s'%s%s%s", p->where, word,
                    near ? "; did you mean " : "; see: bitladder list methods", near ? near : "", near ? "?" : "");

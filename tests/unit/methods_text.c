@@ -115,6 +115,8 @@ static void what_cannot_be_is_refused_with_a_sentence(void **state)
         {"base:w4", "method base: 'w4': it has no wbits; see: bitladder show base"},
         {"quarot:pc", "method quarot: 'pc': it has no group"},
         {"fp16+group=64", "method fp16: unknown option 'group'"},
+        {"loftq:w4+dora", "method loftq: it has no option 'dora'; lora, qlora have it; see: bitladder show loftq"},
+        {"rtn:w4+plain", "method rtn: it has no option 'plain'; lq-lora has it"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_err e = {0};
