@@ -186,7 +186,7 @@ static bl_status learn(work *k, bl_err *e)
         BL_TRY(make(k, e));
         for (int l = 0; l < k->n; l++) BL_TRY(r->ops->fill(r->be, &k->lin[l].dy, 0, e));
         bl_block_draw(&random, order, windows, batch);
-        for (int64_t b = 0; b < batch; b++) BL_TRY(bl_block_learner_window(&k->by, order[b], 1, &sum, e));
+        BL_TRY(bl_block_learner_windows(&k->by, order, batch, 0, 1, &sum, e));
         if (!isfinite(sum)) {
             st = bl_fail(e, BL_E_NUMERIC, "block %lld: the difference to the original block is not finite",
                          (long long)block);

@@ -77,19 +77,19 @@ static bl_status learn(const bl_method_run *r, bl_trainable *t, int64_t block, b
     double pass = 0, first = 0; /* the loss of a pass, as its steps find it */
     for (int64_t step = 0; step < steps; step++) {
         double sum = 0;
+        const int64_t at = step % each * batch;
         if (step % each == 0) bl_block_draw(&random, order, windows, windows);
-        for (int64_t b = 0; b < batch; b++)
-            BL_TRY(bl_block_learner_window(&k, order[step % each * batch + b], scale, &sum, e));
+        BL_TRY(bl_block_learner_windows(&k, order + at, batch, each * batch - at - batch, scale, &sum, e));
         if (!isfinite(sum)) {
             st = bl_fail(e, BL_E_NUMERIC, "block %lld, step %lld: the difference to the original block is not finite",
                          (long long)block, (long long)step + 1);
             goto out;
         }
-        bl_calib_step at = {.block = block, .loss = sum * scale / 2, .lr = lr * share(step, steps)};
-        st = bl_adamw_step(&adam, t, at.lr, &at.grad_norm, e);
+        bl_calib_step made = {.block = block, .loss = sum * scale / 2, .lr = lr * share(step, steps)};
+        st = bl_adamw_step(&adam, t, made.lr, &made.grad_norm, e);
         if (st == BL_E_NUMERIC) bl_within(e, "block %lld", (long long)block);
         if (st != BL_OK) goto out;
-        BL_TRY(bl_calib_say_step(r->calib, &at, e));
+        BL_TRY(bl_calib_say_step(r->calib, &made, e));
         pass += sum * scale / 2;
         if ((step + 1) % each) continue;
         pass /= (double)each;

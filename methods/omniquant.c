@@ -343,11 +343,8 @@ typedef struct work {
 /* The loss over all windows as everything is now. */
 static bl_status loss(work *k, double *sum, bl_err *e)
 {
-    bl_status st = BL_OK;
     *sum = 0;
-    for (int64_t w = 0; w < bl_calib_sequences(k->r->calib); w++) BL_TRY(bl_block_learner_window(&k->by, w, 0, sum, e));
-out:
-    return st;
+    return bl_block_learner_windows(&k->by, NULL, bl_calib_sequences(k->r->calib), 0, 0, sum, e);
 }
 
 static bl_status steps(work *k, bl_err *e)
@@ -363,9 +360,9 @@ static bl_status steps(work *k, bl_err *e)
     for (int64_t i = 0; i < windows; i++) order[i] = i;
     for (int64_t step = 0; step < k->o->epochs * each; step++) {
         double sum = 0;
+        const int64_t at = step % each * batch;
         if (step % each == 0) bl_block_draw(&random, order, windows, windows);
-        for (int64_t b = 0; b < batch; b++)
-            BL_TRY(bl_block_learner_window(&k->by, order[step % each * batch + b], scale, &sum, e));
+        BL_TRY(bl_block_learner_windows(&k->by, order + at, batch, each * batch - at - batch, scale, &sum, e));
         if (!isfinite(sum)) {
             st = bl_fail(e, BL_E_NUMERIC, "block %lld, step %lld: the difference to the original block is not finite",
                          (long long)k->by.block, (long long)step + 1);

@@ -468,11 +468,8 @@ static void tuning_end(tuning *k, int64_t block, bool taken)
 
 static bl_status loss(bl_block_learner *by, double *sum, bl_err *e)
 {
-    bl_status st = BL_OK;
     *sum = 0;
-    for (int64_t w = 0; w < bl_calib_sequences(by->run->calib); w++) BL_TRY(bl_block_learner_window(by, w, 0, sum, e));
-out:
-    return st;
+    return bl_block_learner_windows(by, NULL, bl_calib_sequences(by->run->calib), 0, 0, sum, e);
 }
 
 static bl_status steps(joint *j, bl_block_learner *by, bl_err *e)
@@ -492,9 +489,9 @@ static bl_status steps(joint *j, bl_block_learner *by, bl_err *e)
     for (int64_t i = 0; i < windows; i++) order[i] = i;
     for (int64_t step = 0; step < all; step++) {
         double sum = 0;
+        const int64_t at = step % each * batch;
         if (step % each == 0) bl_block_draw(&random, order, windows, windows);
-        for (int64_t b = 0; b < batch; b++)
-            BL_TRY(bl_block_learner_window(by, order[step % each * batch + b], scale, &sum, e));
+        BL_TRY(bl_block_learner_windows(by, order + at, batch, each * batch - at - batch, scale, &sum, e));
         if (!isfinite(sum)) {
             st = bl_fail(e, BL_E_NUMERIC, "block %lld, step %lld: the difference to the original block is not finite",
                          (long long)by->block, (long long)step + 1);

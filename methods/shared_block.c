@@ -31,7 +31,7 @@ void bl_block_learner_end(bl_block_learner *k)
     k->sum = NULL;
 }
 
-bl_status bl_block_learner_window(bl_block_learner *k, int64_t window, double scale, double *sum, bl_err *e)
+static bl_status one_window(bl_block_learner *k, int64_t window, int64_t next, double scale, double *sum, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_method_run *r = k->run;
@@ -50,8 +50,21 @@ bl_status bl_block_learner_window(bl_block_learner *k, int64_t window, double sc
     BL_TRY(r->ops->differ(r->be, &(bl_differ_args){.x = k->x, .y = k->target, .sum = all, .scale = scale}, e));
     for (int64_t i = k->blocks - 1; scale != 0 && i >= 0; i--)
         BL_TRY(bl_block_backward(m, k->block + i, &b, k->kv, &k->tape[i], k->x, i > 0, k->grads, e));
+    BL_TRY(bl_calib_window_ahead(r->calib, next, e));
     BL_TRY(r->ops->download(r->be, &all, &squares, e));
     *sum += squares;
+out:
+    return st;
+}
+
+bl_status bl_block_learner_windows(bl_block_learner *k, const int64_t *order, int64_t n, int64_t more, double scale,
+                                   double *sum, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t next = i + 1 < n + more ? (order ? order[i + 1] : i + 1) : -1;
+        BL_TRY(one_window(k, order ? order[i] : i, next, scale, sum, e));
+    }
 out:
     return st;
 }

@@ -6,7 +6,7 @@
  *
  *     bl_block_learner k = {.run = r, .block = b, .grads = &grads};
  *     BL_TRY(bl_block_learner_begin(&k, e));                  // the method says needs = BL_NEED_ORIGINAL
- *     BL_TRY(bl_block_learner_window(&k, w, 1, &sum, e));     // forward, and back through grads
+ *     BL_TRY(bl_block_learner_windows(&k, NULL, n, 0, 1, &sum, e));  // forward, and back through grads
  * out: bl_block_learner_end(&k);
  */
 #ifndef BL_METHODS_SHARED_BLOCK_H
@@ -30,9 +30,11 @@ typedef struct bl_block_learner {
 } bl_block_learner;
 
 bl_status bl_block_learner_begin(bl_block_learner *k, bl_err *e);
-/* One window forward; *sum += the squared differences of its elements. Unless scale is 0, back: the gradient of the
- * block's output is scale times the difference. */
-bl_status bl_block_learner_window(bl_block_learner *k, int64_t window, double scale, double *sum, bl_err *e);
+/* The windows order[0 .. n) (NULL: 0 .. n - 1) forward; *sum += the squared differences of their elements. Unless scale
+ * is 0, back: the gradient of the block's output is scale times the difference. `more`: how many of `order` come after
+ * them by the next call, as far as that is known. */
+bl_status bl_block_learner_windows(bl_block_learner *k, const int64_t *order, int64_t n, int64_t more, double scale,
+                                   double *sum, bl_err *e);
 void bl_block_learner_end(bl_block_learner *k);
 /* `layer` of a method whose `block` rounds all linears: what this one lost. */
 bl_status bl_block_lost(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e);

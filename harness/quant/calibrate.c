@@ -35,7 +35,8 @@ struct bl_calibration {
     bl_calib_store *x;  /* inputs of `block`, [n * seqlen, dim] */
     bl_model *original; /* with BL_CALIB_BOTH: the model as it was, and its inputs of `block` */
     bl_calib_store *x0;
-    bl_calib_store *y0;           /* with BL_CALIB_ORIGINAL: what it makes of them */
+    bl_calib_store *y0;           /* with BL_CALIB_ORIGINAL: what it makes of them, at block `targets_of` */
+    int64_t targets_of;           /* -1: of none yet */
     bl_calib_store *held, *held0; /* with BL_CALIB_HELD: x and x0 of block held_block */
     int64_t held_block;
     bl_buffer *pass;   /* act [pass rows, dim] */
@@ -273,14 +274,26 @@ out:
     return st;
 }
 
-/* The same of windows w .. out of a store; with `back` what comes out is stored there. */
+/* The same of the windows w .. of a pass out of a store; what comes out is stored in `to`, unless that is NULL. */
 static bl_status windows_through(bl_calibration *c, bl_model *m, bl_calib_store *from, int64_t w,
-                                 const bl_block_hooks *hooks, bl_tensor x, bool back, bl_err *e)
+                                 const bl_block_hooks *hooks, bl_tensor x, bl_calib_store *to, bl_err *e)
 {
+    const int64_t next = w + c->pass_windows, left = BL_MIN(c->pass_windows, c->n - next);
     bl_status st = bl_calib_store_take(from, w * c->seqlen, x, e);
     if (st == BL_OK) st = block_of(c, m, c->block, hooks, x, e);
-    if (st == BL_OK && back) st = bl_calib_store_give(from, w * c->seqlen, x, e);
+    if (st == BL_OK && to && to != from) st = bl_calib_store_ahead(to, 0, 0, e);
+    if (st == BL_OK) st = bl_calib_store_ahead(from, next * c->seqlen, BL_MAX(left, 0) * c->seqlen, e);
+    if (st == BL_OK && to) st = bl_calib_store_give(to, w * c->seqlen, x, e);
     return st;
+}
+
+/* What the original model makes of its inputs is there already: it is what goes into its next block. */
+static void take_targets(bl_calibration *c)
+{
+    bl_calib_store *inputs = c->x0;
+    c->x0 = c->y0;
+    c->y0 = inputs;
+    c->targets_of = -1;
 }
 
 /* The inputs of the block of all windows go through it; with `back` what comes out replaces them. Where the original
@@ -289,7 +302,8 @@ static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bool ba
 {
     bl_status st = BL_OK;
     bl_backend *be = c->m->be;
-    const bool differ = c->wants & BL_CALIB_MISMATCH, both = c->original && (back || differ);
+    const bool differ = c->wants & BL_CALIB_MISMATCH, there = back && !differ && c->y0 && c->targets_of == c->block,
+               both = c->original && (back || differ) && !there;
     bl_block_hooks keep = {
         .input = hooks && differ ? keep_original : NULL, .ctx = c, .until = hooks ? hooks->until : 0};
 
@@ -300,10 +314,11 @@ static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bool ba
     for (int64_t w = 0; w < c->n; w += c->pass_windows) {
         int64_t n = BL_MIN(c->pass_windows, c->n - w);
         bl_tensor x = bl_tensor_2d(c->pass, 0, be->act, n * c->seqlen, c->m->config.dim);
-        if (both) BL_TRY(windows_through(c, c->original, c->x0, w, &keep, x, back, e));
-        BL_TRY(windows_through(c, c->m, c->x, w, hooks, x, back, e));
+        if (both) BL_TRY(windows_through(c, c->original, c->x0, w, &keep, x, back ? c->x0 : NULL, e));
+        BL_TRY(windows_through(c, c->m, c->x, w, hooks, x, back ? c->x : NULL, e));
     }
     BL_TRY(be->ops->sync(be, e));
+    if (there) take_targets(c);
 out:
     if (both) bl_block_release(c->original, c->block);
     return st;
@@ -341,7 +356,8 @@ static bl_status begin(bl_model *m, bl_model *original, const bl_calib_windows *
     bl_calib_size size;
 
     if (!c) return BL_E_NOMEM;
-    *c = (bl_calibration){.m = m, .original = original, .n = w->n, .seqlen = w->seqlen, .wants = wants};
+    *c = (bl_calibration){
+        .m = m, .original = original, .n = w->n, .seqlen = w->seqlen, .wants = wants, .targets_of = -1};
     if (wants & BL_CALIB_HESSIAN) BL_TRY(bl_check_op(be, be->ops->hessian, "hessian", e));
     if (wants & BL_CALIB_CHANNELS) BL_TRY(bl_check_op(be, be->ops->channel_stats, "channel_stats", e));
     if (wants & BL_CALIB_MISMATCH) BL_TRY(bl_check_op(be, be->ops->mismatch, "mismatch", e));
@@ -641,10 +657,10 @@ bl_status bl_calib_targets(bl_calibration *c, bl_err *e)
     for (int64_t w = 0; w < c->n; w += c->pass_windows) {
         int64_t n = BL_MIN(c->pass_windows, c->n - w) * c->seqlen;
         bl_tensor x = bl_tensor_2d(c->pass, 0, c->m->be->act, n, c->m->config.dim);
-        BL_TRY(windows_through(c, c->original, c->x0, w, NULL, x, false, e));
-        BL_TRY(bl_calib_store_give(c->y0, w * c->seqlen, x, e));
+        BL_TRY(windows_through(c, c->original, c->x0, w, NULL, x, c->y0, e));
     }
     BL_TRY(c->m->be->ops->sync(c->m->be, e));
+    c->targets_of = c->block;
 out:
     bl_block_release(c->original, c->block);
     return st;
@@ -654,6 +670,14 @@ bl_status bl_calib_window(bl_calibration *c, int64_t window, bl_tensor x, bl_ten
 {
     bl_status st = bl_calib_store_take(c->x, window * c->seqlen, x, e);
     if (st == BL_OK) st = bl_calib_store_take(c->y0, window * c->seqlen, target, e);
+    return st;
+}
+
+bl_status bl_calib_window_ahead(bl_calibration *c, int64_t window, bl_err *e)
+{
+    const int64_t rows = window < 0 ? 0 : c->seqlen;
+    bl_status st = bl_calib_store_ahead(c->x, window * rows, rows, e);
+    if (st == BL_OK) st = bl_calib_store_ahead(c->y0, window * rows, rows, e);
     return st;
 }
 

@@ -86,6 +86,9 @@ bl_status bl_calib_targets(bl_calibration *c, bl_err *e);
 /* Inputs of the block at hand of one window, and after bl_calib_targets that of the model as it was: act [tokens of a
  * window, dim] each. */
 bl_status bl_calib_window(bl_calibration *c, int64_t window, bl_tensor x, bl_tensor target, bl_err *e);
+/* The window that is asked for next (-1: that is not known), said while the device computes: what is in files is read
+ * beside it. */
+bl_status bl_calib_window_ahead(bl_calibration *c, int64_t window, bl_err *e);
 /* What a block that learned says of its loss, at first and in the end, for the records of its linears (`layer`); below
  * 0: nothing. Each block says it anew. */
 void bl_calib_say_loss(bl_calibration *c, double first, double last);

@@ -12,6 +12,9 @@ bl_status bl_calib_store_new(bl_backend *be, int64_t rows, int64_t dim, const ch
                              bl_calib_store **out, bl_err *e);
 bl_status bl_calib_store_take(bl_calib_store *s, int64_t row0, bl_tensor x, bl_err *e);
 bl_status bl_calib_store_give(bl_calib_store *s, int64_t row0, bl_tensor x, bl_err *e);
+/* For a host that has time, as the device computes: writes what was given, and reads the rows that are taken next (0:
+ * that is not known), where they are in a file. */
+bl_status bl_calib_store_ahead(bl_calib_store *s, int64_t row0, int64_t rows, bl_err *e);
 void bl_calib_store_free(bl_calib_store *s); /* NULL is fine */
 
 /* The statistics of a block that a file has of what the hash says: *data NULL where there are none or the file is

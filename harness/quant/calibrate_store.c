@@ -1,15 +1,23 @@
 /* calibrate_store.c - the residual stream of all windows between two blocks: on the backend, or in a file where that
- * would be more than it may hold. */
+ * would be more than it may hold.
+ *
+ * A device computes while the host reads and writes: what is given is written, and what is taken next is read, when the
+ * caller says that there is work for the device (bl_calib_store_ahead).
+ */
 #include "calibrate_impl.h"
 #include "kernels/base/fs.h"
 
+typedef struct piece { /* rows of the file on the host */
+    char *bytes;
+    size_t room;
+    int64_t row0, rows; /* rows 0: of none */
+} piece;
 struct bl_calib_store {
     bl_backend *be;
     int64_t rows, dim;
     bl_buffer *all; /* act [rows, dim], or */
     bl_scratch *file;
-    char *host; /* of the rows that go to or from the file */
-    size_t room;
+    piece read, unwritten;
 };
 
 /* Bytes it may take on the backend: with a limit what that leaves; without one a quarter of a memory that the host does
@@ -55,26 +63,66 @@ static bl_tensor rows_of(const bl_calib_store *s, int64_t row0, int64_t n)
     return bl_tensor_rows(bl_tensor_2d(s->all, 0, s->be->act, s->rows, s->dim), row0, n);
 }
 
-static uint64_t place(const bl_calib_store *s, int64_t row) /* in the file */
+static size_t bytes_of(const bl_calib_store *s, int64_t rows) /* in the file */
 {
-    return (uint64_t)(row * s->dim) * bl_dtype_bytes(s->be->act);
+    return (size_t)(rows * s->dim) * bl_dtype_bytes(s->be->act);
 }
 
-static bl_status make_room(bl_calib_store *s, size_t bytes, bl_err *e)
+static void drop(bl_backend *be, piece *p)
 {
-    return bl_grow(&s->host, &s->room, bytes, 1, e);
+    if (be->ops->host_new) be->ops->host_free(be, p->bytes);
+    else bl_free(p->bytes);
+    *p = (piece){0};
+}
+
+static bl_status make_room(bl_calib_store *s, piece *p, int64_t rows, bl_err *e)
+{
+    bl_backend *be = s->be;
+    const size_t bytes = bytes_of(s, rows);
+    void *host = NULL;
+    bl_status st = BL_OK;
+    p->rows = 0;
+    if (bytes <= p->room) return BL_OK;
+    drop(be, p);
+    if (be->ops->host_new) BL_TRY(be->ops->host_new(be, bytes, &host, e));
+    else if (!(host = bl_new(bytes, 1, e))) return BL_E_NOMEM;
+    p->bytes = host;
+    p->room = bytes;
+out:
+    return st;
+}
+
+static bl_status write_back(bl_calib_store *s, bl_err *e)
+{
+    piece *p = &s->unwritten;
+    const int64_t rows = p->rows;
+    p->rows = 0;
+    return rows ? bl_scratch_put(s->file, bytes_of(s, p->row0), p->bytes, bytes_of(s, rows), e) : BL_OK;
+}
+
+static bool has(const piece *p, int64_t row0, int64_t rows) { return p->row0 == row0 && p->rows == rows; }
+
+bl_status bl_calib_store_ahead(bl_calib_store *s, int64_t row0, int64_t rows, bl_err *e)
+{
+    bl_status st = BL_OK;
+    if (s->all) return BL_OK;
+    BL_TRY(write_back(s, e));
+    if (!rows || has(&s->read, row0, rows)) return BL_OK;
+    BL_TRY(make_room(s, &s->read, rows, e));
+    BL_TRY(bl_scratch_get(s->file, bytes_of(s, row0), s->read.bytes, bytes_of(s, rows), e));
+    s->read.row0 = row0;
+    s->read.rows = rows;
+out:
+    return st;
 }
 
 bl_status bl_calib_store_take(bl_calib_store *s, int64_t row0, bl_tensor x, bl_err *e)
 {
     bl_status st = BL_OK;
-    size_t bytes = bl_tensor_bytes(&x);
-
-    if (s->all) return copy(s, rows_of(s, row0, x.dim[0]), x, e);
-    BL_TRY(make_room(s, bytes, e));
-    BL_TRY(bl_scratch_get(s->file, place(s, row0), s->host, bytes, e));
-    BL_TRY(s->be->ops->upload(s->be, &x, s->host, e));
-    BL_TRY(s->be->ops->sync(s->be, e)); /* the host's bytes are used again */
+    const int64_t rows = x.dim[0];
+    if (s->all) return copy(s, rows_of(s, row0, rows), x, e);
+    if (!has(&s->read, row0, rows)) BL_TRY(bl_calib_store_ahead(s, row0, rows, e));
+    st = s->be->ops->upload(s->be, &x, s->read.bytes, e);
 out:
     return st;
 }
@@ -82,13 +130,15 @@ out:
 bl_status bl_calib_store_give(bl_calib_store *s, int64_t row0, bl_tensor x, bl_err *e)
 {
     bl_status st = BL_OK;
-    size_t bytes = bl_tensor_bytes(&x);
-
-    if (s->all) return copy(s, x, rows_of(s, row0, x.dim[0]), e);
-    BL_TRY(make_room(s, bytes, e));
-    BL_TRY(s->be->ops->download(s->be, &x, s->host, e));
-    BL_TRY(s->be->ops->sync(s->be, e));
-    BL_TRY(bl_scratch_put(s->file, place(s, row0), s->host, bytes, e));
+    piece *p = &s->unwritten;
+    const int64_t rows = x.dim[0];
+    if (s->all) return copy(s, x, rows_of(s, row0, rows), e);
+    BL_TRY(write_back(s, e));
+    BL_TRY(make_room(s, p, rows, e));
+    BL_TRY(s->be->ops->download(s->be, &x, p->bytes, e));
+    p->row0 = row0;
+    p->rows = rows;
+    if (s->read.row0 < row0 + rows && row0 < s->read.row0 + s->read.rows) s->read.rows = 0; /* it is another now */
 out:
     return st;
 }
@@ -98,6 +148,7 @@ void bl_calib_store_free(bl_calib_store *s)
     if (!s) return;
     s->be->ops->buffer_free(s->all);
     bl_scratch_close(s->file);
-    bl_free(s->host);
+    drop(s->be, &s->read);
+    drop(s->be, &s->unwritten);
     bl_free(s);
 }
