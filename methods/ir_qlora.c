@@ -54,7 +54,8 @@ const bl_method bl_method_ir_qlora = {
     .title = "QLoRA that keeps more information",
     .cite = "Qin et al. 2024, arXiv 2402.05445",
     .doc =
-        "Weights in normal floats about a shift of each block of 64 that makes the entropy of its codes largest, and "
+        "Weights in normal floats about a shift of each block of 64 that makes the entropy of its codes largest among "
+        "shifts near the block's median (so never below that of the codes about the median), and "
         "adapters with short cuts past A and B, whose factors are trained; in the end A and B have them in them, "
         "and so have the files of peft, whose base is these weights (export --without-adapters).",
     .deviates = "adapters and gradients are fp32, moments fp32 or 8 bits; dropout acts on the inputs of the short cut "
