@@ -29,8 +29,8 @@ extern const char *const bl_narrow_types[];
      .doc = "ids: JSON lines {\"ids\": [...], \"mask\": [...]}, taken in order; plain text; JSON of instructions " \
             "(alpaca), conversations (chat), questions with reasoning (cot), of which answers count"}, \
     {"empty-answers", BL_OPT_CHOICE, .choices = bl_empty_answers, .at = offsetof(type, member.empty), \
-     .doc = "an example whose answer is empty: the file is refused, by its line; skip: the example is left out; keep: " \
-            "the end is learned"}, \
+     .doc = "an example whose answer is empty: the file is refused, by its line; skip: the example is left out; " \
+            "keep: the end is learned"}, \
     {"seqlen", BL_OPT_INT, .min = 0, .max = 1 << 24, .at = offsetof(type, member.seqlen), .arg = "N", \
      .doc = "tokens of an example that are taken, of a piece of text; 0: all of ids, 512 of others"}, \
     {"pack", BL_OPT_BOOL, .at = offsetof(type, member.pack), \
