@@ -12,16 +12,18 @@ typedef struct opts {
     int64_t wbits, rounds;
     int code;
 } opts;
-enum { NORMAL_FLOAT };
+enum { NORMAL_FLOAT, INTEGER };
 static const char *const codes[] = {"nf", "int", NULL};
-static const bl_opt rows[] = {{"wbits", BL_OPT_INT, .min = 2, .max = 8, .def.i = 4, .at = offsetof(opts, wbits),
-                               .arg = "2..8", .doc = "bits of a weight; code=nf: 2, 3, 4 or 8"},
-                              {"code", BL_OPT_CHOICE, .choices = codes, .at = offsetof(opts, code),
-                               .doc = "quantiles of the normal distribution, or integers between the ends of a group"},
-                              {"rounds", BL_OPT_INT, .min = 1, .max = 100, .def.i = 1, .at = offsetof(opts, rounds),
-                               .arg = "N", .doc = "of rounding and decomposing"},
-                              BL_LORA_ROWS(opts, lora),
-                              {0}};
+static const bl_opt rows[] = {
+    {"wbits", BL_OPT_INT, .min = 2, .max = 8, .def.i = 4, .at = offsetof(opts, wbits), .arg = "2..8",
+     .doc = "bits of a weight"},
+    {"code", BL_OPT_CHOICE, .choices = codes, .at = offsetof(opts, code),
+     .doc = "quantiles of the normal distribution, of 2, 3, 4 and 8 bits, or integers between the "
+            "ends of a group, which other widths are"},
+    {"rounds", BL_OPT_INT, .min = 1, .max = 100, .def.i = 1, .at = offsetof(opts, rounds), .arg = "N",
+     .doc = "of rounding and decomposing"},
+    BL_LORA_ROWS(opts, lora),
+    {0}};
 
 static const bl_format *format_of(const opts *o)
 {
@@ -40,15 +42,15 @@ static bl_shape shape_of(const void *options, const bl_linear *l)
                       .zero = o->code == NORMAL_FLOAT ? BL_ZERO_NONE : BL_ZERO_PACKED};
 }
 
+static void settle(void *options)
+{
+    opts *o = options;
+    if (!format_of(o)) o->code = INTEGER;
+}
+
 static bl_status check(const bl_method_run *r, bl_err *e)
 {
-    const opts *o = r->opts;
-    if (!format_of(o))
-        return bl_fail(e, BL_E_CONFIG,
-                       "loftq: there is no code of quantiles with %d bits, expected 2, 3, 4 or 8; "
-                       "code=int has 2 to 8",
-                       (int)o->wbits);
-    return bl_lora_needs_dense(r, &o->lora, "loftq", e);
+    return bl_lora_needs_dense(r, &((const opts *)r->opts)->lora, "loftq", e);
 }
 
 static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
@@ -83,10 +85,11 @@ const bl_method bl_method_loftq = {
     .deviates = "integers span their group, which the paper clips at two deviations of the whole weight first; factors "
                 "are divided by the root of their scale\n"
                 "singular vectors of matrices of 1024 and more on both sides are near ones, in five passes",
-    .wbits = 0x1fc, /* 2..8; which of them a code has is for `check` */
+    .wbits = 0x1fc, /* 2..8 */
     .needs = BL_NEED_TRAINING,
     .opts = rows,
     .opts_size = sizeof(opts),
+    .settle = settle,
     .check = check,
     .learns = learns,
     .predict = predict,
