@@ -5,6 +5,7 @@
  * even product and have not, one is turned: 4 o |w| s q more, the least over the weights of the point. Compiled with
  * -O3: a block is matched some thirty times.
  */
+#include "bare.h"
 #include "fmt_gguf_fit.h"
 #include <math.h>
 
@@ -72,10 +73,11 @@ static void halves_least(const costs *c, int from, float t[256])
 }
 
 /* Number of the cheapest point; turn: what turning a sign costs more, NULL: none is turned. */
-static int cheapest(const bl_codebook *c, const costs *cost, const costs *turn, float *least)
+BL_BARE static int cheapest(const bl_codebook *c, const costs *cost, const costs *turn, float *least)
 {
     float low[256], high[256], turn_low[256], turn_high[256], best = INFINITY;
     int at = 0;
+    bl_watch(c->point, c->points * (int64_t)sizeof *c->point);
     halves_sum(cost, 0, low);
     halves_sum(cost, 4, high);
     if (!turn)
@@ -181,10 +183,14 @@ typedef struct quarter {
     int turned; /* weight whose sign costs least to turn */
 } quarter;
 
-static quarter cheapest4(const bl_codebook *c, const float *w, const float *o, float s, bool turn)
+BL_BARE static quarter cheapest4(const bl_codebook *c, const float *w, const float *o, float s, bool turn)
 {
     float low[64], high[64], cost[4][8], more[4][8], turn_low[64], turn_high[64], best = INFINITY;
     quarter q = {0};
+    bl_watch(w, 4 * (int64_t)sizeof *w);
+    bl_watch(o, 4 * (int64_t)sizeof *o);
+    bl_watch(c->level, 8 * (int64_t)sizeof *c->level);
+    bl_watch(c->point, c->points * (int64_t)sizeof *c->point);
     for (int j = 0; j < 4; j++)
         for (int v = 0; v < 8; v++) {
             float a = fabsf(w[j]), r = a - s * c->level[v];

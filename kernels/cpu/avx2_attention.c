@@ -17,6 +17,7 @@
  */
 #include "avx2.h"
 #include "avx2_math.h"
+#include "kernels/bare.h"
 
 enum {
     BLOCK = BL_ATTEND_BLOCK,
@@ -194,8 +195,8 @@ static void load_own(const tile *t, const bl_kv_own *own, int64_t least, int64_t
 }
 
 /* Scores of `rows` rows with 8 * vectors keys. */
-BL_INLINE void scores(int rows, int vectors, const float *q, const float *kt, float *s, int64_t dim, int64_t dim8,
-                      float scale)
+BL_BARE BL_INLINE void scores(int rows, int vectors, const float *q, const float *kt, float *s, int64_t dim,
+                              int64_t dim8, float scale)
 {
     __m256 acc[3][4];
     const __m256 by = _mm256_set1_ps(scale);
@@ -221,8 +222,8 @@ BL_INLINE void scores(int rows, int vectors, const float *q, const float *kt, fl
 }
 
 /* y += p v over the keys from .. to, 8 * vectors dims. */
-BL_INLINE void values(int rows, int vectors, const float *s, const float *v, float *y, int64_t from, int64_t to,
-                      int64_t dim8)
+BL_BARE BL_INLINE void values(int rows, int vectors, const float *s, const float *v, float *y, int64_t from, int64_t to,
+                              int64_t dim8)
 {
     __m256 acc[3][4];
 #pragma GCC unroll 3
@@ -246,11 +247,23 @@ BL_INLINE void values(int rows, int vectors, const float *s, const float *v, flo
         for (int c = 0; c < vectors; c++) _mm256_storeu_ps(y + r * dim8 + 8 * c, acc[r][c]);
 }
 
+/* Of rows that are ld numbers apart, from the first number to the last. */
+static void watch(const float *x, int64_t rows, int64_t ld, int64_t n)
+{
+    bl_watch(x, ((rows - 1) * ld + n) * (int64_t)sizeof *x);
+}
+
+/* Of n numbers, those that fours of vectors and a rest touch. */
+static int64_t touched(int64_t n) { return n % 32 > 16 ? (n + 31) / 32 * 32 : up8(n); }
+
 /* Any number of vectors as fours and a rest. */
 #define BY_ROWS(rows)                                                                                                  \
-    static void scores##rows(const float *q, const float *kt, float *s, int64_t n, int64_t dim, int64_t dim8,          \
-                             float scale)                                                                              \
+    BL_BARE static void scores##rows(const float *q, const float *kt, float *s, int64_t n, int64_t dim, int64_t dim8,  \
+                                     float scale)                                                                      \
     {                                                                                                                  \
+        watch(q, rows, dim8, dim);                                                                                     \
+        watch(kt, dim, BLOCK, touched(n));                                                                             \
+        watch(s, rows, BLOCK, touched(n));                                                                             \
         for (int64_t j = 0; j < n;) {                                                                                  \
             if (n - j > 16) {                                                                                          \
                 scores(rows, 4, q, kt + j, s + j, dim, dim8, scale);                                                   \
@@ -264,8 +277,13 @@ BL_INLINE void values(int rows, int vectors, const float *s, const float *v, flo
             }                                                                                                          \
         }                                                                                                              \
     }                                                                                                                  \
-    static void values##rows(const float *s, const float *v, float *y, int64_t from, int64_t to, int64_t dim8)         \
+    BL_BARE static void values##rows(const float *s, const float *v, float *y, int64_t from, int64_t to, int64_t dim8) \
     {                                                                                                                  \
+        if (from < to) {                                                                                               \
+            watch(s + from, rows, BLOCK, to - from);                                                                   \
+            watch(v + from * dim8, to - from, dim8, dim8);                                                             \
+            watch(y, rows, dim8, dim8);                                                                                \
+        }                                                                                                              \
         for (int64_t d = 0; d < dim8 && from < to;) {                                                                  \
             if (dim8 - d >= 32) {                                                                                      \
                 values(rows, 4, s, v + d, y + d, from, to, dim8);                                                      \

@@ -7,6 +7,7 @@
 #include "avx2.h"
 #include "avx2_math.h"
 #include "avx2_panels.h"
+#include "kernels/bare.h"
 
 enum {
     TILE_ROWS = 3,
@@ -16,8 +17,8 @@ enum {
 };
 
 /* One tile over n steps of 8: w [n][4][8], x rows of ld floats, acc [3][4][8] is continued when `more`. */
-BL_INLINE void tile(int rows, const float *x, int64_t ld, const float *w, int64_t n, const float *before,
-                    const float *ahead, __m256 acc[3][4])
+BL_BARE BL_INLINE void tile(int rows, const float *x, int64_t ld, const float *w, int64_t n, const float *before,
+                            const float *ahead, __m256 acc[3][4])
 {
     const float *x1 = x + ld, *x2 = x + 2 * ld;
 #pragma GCC unroll 3
@@ -53,7 +54,7 @@ typedef struct spot { /* where a tile reads and writes */
     int64_t n, out; /* steps of 8; outputs that exist */
 } spot;
 
-BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
+BL_BARE BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
 {
     __m256 acc[3][4];
     tile(rows, s->x, g->ldx, s->w, s->n, s->before, s->ahead, acc);
@@ -76,9 +77,21 @@ BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
         else _mm_maskstore_ps(y, mask, v);
     }
 }
-static void tile3(const bl_gemv *g, const spot *s) { run_tile(3, g, s); }
-static void tile2(const bl_gemv *g, const spot *s) { run_tile(2, g, s); }
-static void tile1(const bl_gemv *g, const spot *s) { run_tile(1, g, s); }
+BL_BARE static void tile3(const bl_gemv *g, const spot *s) { run_tile(3, g, s); }
+BL_BARE static void tile2(const bl_gemv *g, const spot *s) { run_tile(2, g, s); }
+BL_BARE static void tile1(const bl_gemv *g, const spot *s) { run_tile(1, g, s); }
+
+/* What a tile touches beside its panel. */
+static void watch(int64_t rows, const bl_gemv *g, const spot *s)
+{
+    enum { LANES = 8 * sizeof(float) };
+    if (s->keep || s->before) bl_watch(s->keep ? s->keep : s->before, rows * TILE_OUT * LANES);
+    if (s->bias) bl_watch(s->bias, s->out * (int64_t)sizeof *s->bias);
+    for (int64_t r = 0; r < rows; r++) {
+        bl_watch(s->x + r * g->ldx, s->n * LANES);
+        if (!s->keep) bl_watch(s->y + r * g->ldy, s->out * (int64_t)sizeof *s->y);
+    }
+}
 
 /* Rows of the next tile: threes, and twos where one would be left over. */
 static int64_t tile_rows(int64_t left) { return left == 4 ? 2 : BL_MIN(left, TILE_ROWS); }
@@ -96,6 +109,7 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
         int64_t n = BL_MIN(k_len, in - k0), steps = (n + 7) / 8;
         for (int64_t o = 0; o < 4 * tiles; o++)
             s->unpack(s, o0 + BL_MIN(o, outs - 1), k0, n, panel + o / 4 * steps * 32 + o % 4 * 8, 32);
+        bl_watch(panel, tiles * steps * 32 * (int64_t)sizeof *panel);
         for (int64_t r = 0, m; r < rows; r += m) {
             m = tile_rows(rows - r);
             for (int64_t t = 0; t < tiles; t++) {
@@ -111,6 +125,7 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
                     .y = v->y + (r0 + r) * v->ldy + o0 + 4 * t,
                     .out = BL_MIN(outs - 4 * t, 4),
                 };
+                watch(m, v, &at);
                 (m == 3 ? tile3 : m == 2 ? tile2 : tile1)(v, &at);
             }
         }

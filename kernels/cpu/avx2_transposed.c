@@ -5,12 +5,13 @@
  */
 #include "transposed.h"
 #include "avx2_math.h"
+#include "kernels/bare.h"
 
 enum { COLS = BL_TRANSPOSED_COLS, CHAINS = BL_TRANSPOSED_CHAINS, OUTS = 64 };
 enum { MOST_ROWS = (BL_CPU_SCRATCH / 4 - OUTS * COLS) / (CHAINS * COLS) };
 
 /* Chain j of 8 * vectors columns over `outs` outputs of a panel; x begins at the first of them. */
-BL_INLINE void chain(int vectors, const float *x, const float *panel, int64_t outs, int64_t j, float *acc)
+BL_BARE BL_INLINE void chain(int vectors, const float *x, const float *panel, int64_t outs, int64_t j, float *acc)
 {
     __m256 a[8];
 #pragma GCC unroll 8
@@ -23,11 +24,11 @@ BL_INLINE void chain(int vectors, const float *x, const float *panel, int64_t ou
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) _mm256_storeu_ps(acc + 8 * v, a[v]);
 }
-static void chain8(const float *x, const float *panel, int64_t outs, int64_t j, float *acc)
+BL_BARE static void chain8(const float *x, const float *panel, int64_t outs, int64_t j, float *acc)
 {
     chain(8, x, panel, outs, j, acc);
 }
-static void chain1(const float *x, const float *panel, int64_t outs, int64_t j, float *acc)
+BL_BARE static void chain1(const float *x, const float *panel, int64_t outs, int64_t j, float *acc)
 {
     chain(1, x, panel, outs, j, acc);
 }
@@ -41,8 +42,11 @@ static void run_task(const bl_linear_args *a, const bl_source *s, int64_t k0, in
     for (int64_t o0 = 0; o0 < s->shape.out; o0 += OUTS) {
         int64_t outs = BL_MIN(s->shape.out - o0, OUTS);
         for (int64_t o = 0; o < outs; o++) s->unpack(s, o0 + o, k0, n, panel + o * COLS, 8);
+        bl_watch(panel, ((outs - 1) * COLS + n8) * (int64_t)sizeof *panel);
+        bl_watch(acc, rows * CHAINS * COLS * (int64_t)sizeof *acc);
         for (int64_t r = 0; r < rows; r++) {
             const float *x = bl_cpu_row(&a->x, r0 + r) + o0;
+            bl_watch(x, outs * (int64_t)sizeof *x);
             for (int64_t j = 0; j < CHAINS; j++) {
                 float *lane = acc + (r * CHAINS + j) * COLS;
                 if (n8 == COLS) chain8(x, panel, outs, j, lane);
