@@ -368,48 +368,80 @@ static void a_trained_model_becomes_what_was_promised_and_scores(void **state)
     bl_checkpoint_close(real);
 }
 
-/* With one op less a method either has no use for it or is refused by its name, and nothing is left. */
+/* What ops a method may have a use for. */
+static const struct lacking {
+    size_t at;
+    const char *name;
+} lacking[] = {
+#define OP(op)                                                                                                         \
+    {                                                                                                                  \
+        BL_OP(op), #op                                                                                                 \
+    }
+    OP(channel_stats), OP(kl_div),      OP(permute),       OP(diagonal),         OP(hessian),
+    OP(quad_form),     OP(hadamard),    OP(gptq_sweep),    OP(cholesky_inverse), OP(scale),
+    OP(sq_error),      OP(clip_search), OP(hqq),           OP(greedy),           OP(range_search),
+    OP(mismatch),      OP(each),        OP(mismatch_fold), OP(sign_round),
+#undef OP
+};
+enum { LACKING = BL_COUNT(lacking) };
+
+/* The op that a method was refused for on a backend without those that `without` says, and nothing is left; -1: it came
+ * to be. */
+static int refused_for(const bl_method *m, const bool without[LACKING])
+{
+    const bl_calib_choice calib = {.data = "primer:test", .n = 1, .seqlen = 24};
+    const bl_ops *all = be->ops;
+    bl_ops less = *all;
+    bl_err e = {0};
+    bl_arena *a;
+    bl_method_chain chain = {0};
+    bl_quantize_result r = {0};
+    void (*none)(void) = NULL;
+    char dir[4300], text[64];
+    int op = 0;
+    snprintf(dir, sizeof dir, "%s/variant", S.dir);
+    snprintf(text, sizeof text, "%s%s", m->name, m->opts && bl_opt_find(m->opts, "group") ? ":pc" : "");
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_chain_parse(bl_methods, text, &chain, &e));
+    shorten(&chain, text);
+    for (size_t k = 0; k < LACKING; k++)
+        if (without[k]) memcpy((char *)&less + lacking[k].at, &none, sizeof none);
+    be->ops = &less;
+    bl_status st = bl_quantize_dir(even, &chain, &(bl_apply_how){.calib = &calib}, be, dir, a, &r, &e);
+    be->ops = all;
+    assert_int_equal(bl_exists(dir), st == BL_OK);
+    if (st == BL_OK) assert_ok(bl_remove_tree(dir, &e));
+    else {
+        static const char says[] = "backend cpu has no ";
+        const char *name = strstr(e.text, says);
+        if (st != BL_E_UNSUPPORTED || !name) fail_msg("%s: %s", text, e.text);
+        for (name += strlen(says); op < LACKING && strcmp(name, lacking[op].name) != 0;) op++;
+        if (op == LACKING || !without[op]) fail_msg("%s: %s", text, e.text);
+    }
+    bl_chain_free(&chain);
+    bl_arena_free(a);
+    return st == BL_OK ? -1 : op;
+}
+
+/* An op that is lacking is given back when a method is refused for it, until there is none: what is lacking then, the
+ * method has no use for. Each of the others alone is enough to refuse it. */
 static void what_a_backend_lacks_is_said_before_anything_is_computed(void **state)
 {
-    static const size_t ops[] = {BL_OP(channel_stats), BL_OP(kl_div),    BL_OP(permute),      BL_OP(diagonal),
-                                 BL_OP(hessian),       BL_OP(quad_form), BL_OP(hadamard),     BL_OP(cholesky_inverse),
-                                 BL_OP(gptq_sweep),    BL_OP(scale),     BL_OP(sq_error),     BL_OP(clip_search),
-                                 BL_OP(hqq),           BL_OP(greedy),    BL_OP(range_search), BL_OP(mismatch),
-                                 BL_OP(mismatch_fold), BL_OP(each),      BL_OP(sign_round)};
-    const bl_ops *all = be->ops;
-    const bl_calib_choice calib = {.data = "primer:test", .n = 1, .seqlen = 24};
-    char dir[4300], text[64];
     int refused = 0;
     (void)state;
-    snprintf(dir, sizeof dir, "%s/variant", S.dir);
-    for (size_t i = 0; bl_methods[i]; i++)
-        for (size_t k = 0; k < BL_COUNT(ops); k++) {
-            bl_err e = {0};
-            bl_ops less = *all;
-            bl_arena *a;
-            bl_method_chain chain = {0};
-            bl_quantize_result r = {0};
-            void (*none)(void) = NULL;
-            bool groups = false;
-            for (const bl_opt *o = bl_methods[i]->opts; o && o->type != BL_OPT_END; o++)
-                groups |= strcmp(o->name, "group") == 0;
-            snprintf(text, sizeof text, "%s%s", bl_methods[i]->name, groups ? ":pc" : "");
-            if (bl_methods[i]->as_stored || bl_methods[i]->learns || *what_is_before(bl_methods[i])) continue;
-            assert_ok(bl_arena_new(&a, &e));
-            assert_ok(bl_chain_parse(bl_methods, text, &chain, &e));
-            shorten(&chain, text);
-            memcpy((char *)&less + ops[k], &none, sizeof none);
-            be->ops = &less;
-            bl_status st = bl_quantize_dir(even, &chain, &(bl_apply_how){.calib = &calib}, be, dir, a, &r, &e);
-            be->ops = all;
-            if (st != BL_OK && (st != BL_E_UNSUPPORTED || !strstr(e.text, "backend cpu has no ")))
-                fail_msg("%s: %s", text, e.text);
-            assert_int_equal(bl_exists(dir), st == BL_OK);
-            if (st == BL_OK) assert_ok(bl_remove_tree(dir, &e));
-            else refused++;
-            bl_chain_free(&chain);
-            bl_arena_free(a);
+    for (size_t i = 0; bl_methods[i]; i++) {
+        const bl_method *m = bl_methods[i];
+        bool without[LACKING];
+        if (m->as_stored || m->learns || *what_is_before(m)) continue;
+        for (size_t k = 0; k < LACKING; k++) without[k] = true;
+        for (int op; (op = refused_for(m, without)) >= 0; refused++) without[op] = false;
+        for (int k = 0; k < LACKING; k++) {
+            if (without[k]) continue;
+            bool alone[LACKING] = {false};
+            alone[k] = true;
+            assert_int_equal(refused_for(m, alone), k);
         }
+    }
     assert_true(refused > 30);
 }
 
